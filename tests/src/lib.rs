@@ -1,1 +1,25 @@
-//! To be written.
+//! lab
+#![allow(clippy::panic)]
+mod agents;
+mod client;
+mod cluster;
+mod disk;
+mod job;
+mod machines;
+mod namespaces;
+mod node;
+mod options;
+mod plan;
+mod power;
+mod turn;
+mod view;
+
+pub use agents::agents_dir;
+pub use client::Client;
+pub use cluster::Lab;
+pub use job::{Job, Output};
+pub use machines::Machines;
+pub use node::Node;
+pub use options::{Fencing, Options};
+pub use power::Fenced;
+pub use view::{NodeView, ResourceView, View};
