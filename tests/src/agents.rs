@@ -9,11 +9,15 @@ use anyhow::{Context, Result, bail};
 /// The directory that holds `vip-agent` and its fellows, built now if need be, once in each process. The environment
 /// variable `BASCULE_AGENTS_DIR` names another one, which is taken as it is.
 ///
-/// # Errors
+/// # Panics
 /// If `make build` fails.
-pub fn agents_dir() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(|| find().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+#[must_use]
+pub fn agents_dir() -> PathBuf {
+    static BUILT: OnceLock<Result<PathBuf>> = OnceLock::new();
+    match BUILT.get_or_init(find) {
+        Ok(directory) => directory.clone(),
+        Err(error) => panic!("the agents cannot be built: {error:#}"),
+    }
 }
 
 fn find() -> Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! lab
-#![allow(clippy::panic)]
+// Test code: what goes wrong fails the test, there and then.
+#![allow(clippy::panic, clippy::expect_used)]
 mod agents;
 mod client;
 mod cluster;
@@ -11,6 +12,7 @@ mod node;
 mod options;
 mod plan;
 mod power;
+pub mod sandbox;
 mod turn;
 mod view;
 

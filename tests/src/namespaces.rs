@@ -174,7 +174,7 @@ impl Namespaces {
             disk.own("/var/lib/pacemaker/cib/cib.xml", "hacluster", "haclient")?;
             disk.write("/usr/sbin/fence_lab", FENCE_AGENT.as_bytes(), 0o755)?;
             if self.options.agents {
-                disk.install_agents(&crate::agents_dir()?)?;
+                disk.install_agents(&crate::agents_dir())?;
             }
         }
         Ok(())
