@@ -227,7 +227,7 @@ impl Announcer {
     ///
     /// # Errors
     /// The first frame that did not leave; the others were sent all the same.
-    pub(crate) fn send_once(&mut self) -> Result<(), Error> {
+    pub(crate) fn send_once(&self) -> Result<(), Error> {
         let mut result = Ok(());
         for claim in &self.claims {
             for frame in &claim.frames {
@@ -244,7 +244,7 @@ impl Announcer {
     /// This is for a detached process, which must keep the descriptor (see [`AsFd`]) open. Even with an empty schedule
     /// it is worth leaving the announcer to such a process if there is one, because closing the socket takes
     /// longer than all else (see [`crate::wire`]).
-    pub(crate) fn rest(mut self, schedule: Schedule, mut still_ours: impl FnMut() -> bool) -> Outcome {
+    pub(crate) fn rest(self, schedule: Schedule, mut still_ours: impl FnMut() -> bool) -> Outcome {
         let mut outcome = Outcome { sent: 0, completed: true, error: None };
         for _ in 0..schedule.count {
             thread::sleep(schedule.interval);
