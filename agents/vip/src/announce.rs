@@ -3,7 +3,7 @@
 //! network; [`Announcer`] sends it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::Duration;
@@ -11,9 +11,6 @@ use std::time::Duration;
 use crate::frame::{Frame, LinkType, Port, Protocol};
 use crate::wire::{Error, Socket};
 use crate::{arp, ndp};
-
-/// Most neighbours that one claim is sent to on their own.
-pub(crate) const MAX_TARGETS: usize = 64;
 
 /// Why a link does not announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,44 +86,9 @@ impl Schedule {
         }
     }
 
-    /// Nothing (more) is to be sent.
-    pub(crate) fn is_empty(self) -> bool {
-        self.count == 0
-    }
-
     /// What is left once the first announcement is out.
     pub(crate) fn after_first(self) -> Self {
         Self { count: self.count.saturating_sub(1), ..self }
-    }
-}
-
-/// A single neighbour that is told by name, for those that do not hear or heed broadcasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// Its address, of the family of the announced one.
-    pub(crate) address: IpAddr,
-    /// Its hardware address.
-    pub(crate) mac: Vec<u8>,
-}
-
-/// Why a neighbour cannot be told by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TargetError {
-    /// Its address is of the other family.
-    Family,
-    /// Its hardware address is not one of this link type.
-    HardwareAddress,
-    /// There are [`MAX_TARGETS`] already.
-    TooMany,
-}
-
-impl fmt::Display for TargetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Family => f.write_str("it is of another address family than the announced address"),
-            Self::HardwareAddress => f.write_str("its hardware address is not one of this kind of link"),
-            Self::TooMany => write!(f, "at most {MAX_TARGETS} neighbours can be told one by one"),
-        }
     }
 }
 
@@ -134,9 +96,6 @@ impl fmt::Display for TargetError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
     port: Port,
-    address: IpAddr,
-    router: bool,
-    targets: usize,
     frames: Vec<Frame>,
 }
 
@@ -144,55 +103,30 @@ impl Claim {
     /// An announcement to all neighbours. `router` matters to IPv6 only, and must say whether this node forwards
     /// packets on the link: neighbours that use the address as their router drop it when an advertisement denies it.
     ///
+    /// IPv4 is announced in both forms, since some stations heed only the one and some only the other.
+    ///
     /// # Errors
     /// The reason why this link does not announce.
     pub(crate) fn new(port: &Port, address: IpAddr, router: bool) -> Result<Self, Silent> {
         announces(port)?;
-        let mut claim = Self { port: port.clone(), address, router, targets: 0, frames: Vec::new() };
-        match address {
-            IpAddr::V4(_) => claim.add_frames(Ipv6Addr::UNSPECIFIED, &port.broadcast_mac),
-            IpAddr::V6(_) => {
-                let all_nodes = port.group_mac(ndp::ALL_NODES).ok_or(Silent::NoHardwareAddress)?;
-                claim.add_frames(ndp::ALL_NODES, &all_nodes);
-            }
-        }
-        Ok(claim)
-    }
-
-    /// Also tells one neighbour by itself, each time.
-    ///
-    /// # Errors
-    /// If that neighbour cannot be told.
-    pub(crate) fn also_to(&mut self, target: &Target) -> Result<(), TargetError> {
-        if target.mac.len() != self.port.mac.len() {
-            return Err(TargetError::HardwareAddress);
-        }
-        if self.targets == MAX_TARGETS {
-            return Err(TargetError::TooMany);
-        }
-        match (self.address, target.address) {
-            (IpAddr::V4(_), IpAddr::V4(_)) => self.add_frames(Ipv6Addr::UNSPECIFIED, &target.mac),
-            (IpAddr::V6(_), IpAddr::V6(neighbour)) => self.add_frames(neighbour, &target.mac),
-            _ => return Err(TargetError::Family),
-        }
-        self.targets += 1;
-        Ok(())
-    }
-
-    /// IPv4 is announced in both forms, since some stations heed only the one and some only the other. Only IPv6
-    /// has a destination of its own layer.
-    fn add_frames(&mut self, destination_ip: Ipv6Addr, destination: &[u8]) {
-        let frame = |protocol, payload| Frame { protocol, destination: destination.to_vec(), payload };
-        match self.address {
-            IpAddr::V4(address) => self.frames.extend([
-                frame(Protocol::Arp, arp::Packet::announce_by_request(&self.port, address).encode()),
-                frame(Protocol::Arp, arp::Packet::announce_by_reply(&self.port, address).encode()),
-            ]),
-            IpAddr::V6(address) => {
-                let packet = ndp::Packet::announce(&self.port, address, destination_ip, self.router);
-                self.frames.push(frame(Protocol::Ipv6, packet.encode()));
-            }
-        }
+        let frames = match address {
+            IpAddr::V4(address) => [
+                arp::Packet::announce_by_request(port, address),
+                arp::Packet::announce_by_reply(port, address),
+            ]
+            .map(|packet| Frame {
+                protocol: Protocol::Arp,
+                destination: port.broadcast_mac.clone(),
+                payload: packet.encode(),
+            })
+            .to_vec(),
+            IpAddr::V6(address) => vec![Frame {
+                protocol: Protocol::Ipv6,
+                destination: port.group_mac(ndp::ALL_NODES).ok_or(Silent::NoHardwareAddress)?,
+                payload: ndp::Packet::announce(port, address, router).encode(),
+            }],
+        };
+        Ok(Self { port: port.clone(), frames })
     }
 }
 
@@ -244,7 +178,7 @@ impl Announcer {
     /// This is for a detached process, which must keep the descriptor (see [`AsFd`]) open. Even with an empty schedule
     /// it is worth leaving the announcer to such a process if there is one, because closing the socket takes
     /// longer than all else (see [`crate::wire`]).
-    pub(crate) fn rest(self, schedule: Schedule, mut still_ours: impl FnMut() -> bool) -> Outcome {
+    pub(crate) fn rest(&self, schedule: Schedule, mut still_ours: impl FnMut() -> bool) -> Outcome {
         let mut outcome = Outcome { sent: 0, completed: true, error: None };
         for _ in 0..schedule.count {
             thread::sleep(schedule.interval);
@@ -325,10 +259,7 @@ mod tests {
         assert_eq!(Schedule::new(5, ms(0)), Schedule { count: 5, interval: Schedule::MIN_INTERVAL });
         let usual = Schedule::new(5, ms(200));
         assert_eq!(usual.after_first(), Schedule { count: 4, interval: ms(200) });
-        assert!(!usual.is_empty());
-        assert!(Schedule::new(1, ms(200)).after_first().is_empty());
-        assert!(Schedule::new(0, ms(200)).is_empty());
-        assert!(Schedule::new(0, ms(200)).after_first().is_empty());
+        assert_eq!(Schedule::new(0, ms(200)).after_first().count, 0);
     }
 
     #[test]
@@ -358,35 +289,8 @@ mod tests {
         let claim = Claim::new(&ethernet(), IpAddr::V6(address), true).unwrap();
         let [frame] = &claim.frames[..] else { panic!("{claim:?}") };
         assert_eq!((frame.protocol, &frame.destination[..]), (Protocol::Ipv6, &[0x33, 0x33, 0, 0, 0, 1][..]));
-        let expected = ndp::Packet::announce(&ethernet(), address, ndp::ALL_NODES, true);
+        let expected = ndp::Packet::announce(&ethernet(), address, true);
         assert_eq!(ndp::Packet::parse(&frame.payload), Some(expected));
-    }
-
-    #[test]
-    fn single_neighbours_are_told_too() {
-        let four = Target { address: "192.0.2.1".parse().unwrap(), mac: vec![2, 0, 0, 0, 0, 1] };
-        let six = Target { address: "2001:db8::1".parse().unwrap(), ..four.clone() };
-        let long = Target { mac: vec![1; 20], ..four.clone() };
-
-        let mut claim = Claim::new(&ethernet(), "192.0.2.9".parse().unwrap(), false).unwrap();
-        assert_eq!(claim.also_to(&four), Ok(()));
-        let destinations: Vec<_> = claim.frames.iter().map(|frame| &frame.destination[..]).collect();
-        assert_eq!(destinations, [&BROADCAST[..], &BROADCAST, &four.mac, &four.mac]);
-        assert_eq!(claim.also_to(&six), Err(TargetError::Family));
-        assert_eq!(claim.also_to(&long), Err(TargetError::HardwareAddress));
-        for _ in 1..MAX_TARGETS {
-            assert_eq!(claim.also_to(&four), Ok(()));
-        }
-        assert_eq!(claim.also_to(&four), Err(TargetError::TooMany));
-
-        let mut claim = Claim::new(&ethernet(), "2001:db8::9".parse().unwrap(), false).unwrap();
-        assert_eq!(claim.also_to(&four), Err(TargetError::Family));
-        assert_eq!(claim.also_to(&six), Ok(()));
-        assert_eq!(claim.frames[1].destination, six.mac);
-        assert_eq!(
-            IpAddr::V6(ndp::Packet::parse(&claim.frames[1].payload).unwrap().destination),
-            six.address
-        );
     }
 
     proptest! {

@@ -372,8 +372,7 @@ mod tests {
         let ours = [mac(&OURS), mac(&SECOND)];
         let wanted: Ipv6Addr = "2001:db8::1".parse().unwrap();
         let other: Ipv6Addr = "2001:db8::2".parse().unwrap();
-        let announce =
-            |from: &[u8], address| ndp::Packet::announce(&port(from), address, ndp::ALL_NODES, false);
+        let announce = |from: &[u8], address| ndp::Packet::announce(&port(from), address, false);
         let question = ndp::Packet { source: other, mac: Some(mac(&PEER)), ..ndp::Packet::probe(wanted) };
         for (name, packet, source, expected) in [
             ("its owner answers", announce(&PEER, wanted), PEER, Some(Uses)),

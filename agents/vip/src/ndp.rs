@@ -64,11 +64,12 @@ pub(crate) enum Kind {
 }
 
 impl Packet {
-    /// An unsolicited advertisement (RFC 4861 section 7.2.6): `address` is at the hardware address of `port`.
-    pub(crate) fn announce(port: &Port, address: Ipv6Addr, destination: Ipv6Addr, router: bool) -> Self {
+    /// An unsolicited advertisement (RFC 4861 section 7.2.6): all nodes learn that `address` is
+    /// at the hardware address of `port`.
+    pub(crate) fn announce(port: &Port, address: Ipv6Addr, router: bool) -> Self {
         Self {
             source: address,
-            destination,
+            destination: ALL_NODES,
             target: address,
             kind: Kind::Advertisement { router, solicited: false, overrides: true },
             mac: Some(Mac(port.mac.clone())),
@@ -310,16 +311,16 @@ mod tests {
     #[test]
     fn an_announcement_is_what_the_kernel_sends() {
         let port = port(&[2, 0, 0, 0, 0, 0x0c]);
-        let packet = Packet::announce(&port, ip("2001:db8::1"), ALL_NODES, false);
+        let packet = Packet::announce(&port, ip("2001:db8::1"), false);
         assert_eq!(packet.encode(), bytes(KERNEL_DEFENCE));
-        let router = Packet::announce(&port, ip("2001:db8::1"), ALL_NODES, true).encode();
+        let router = Packet::announce(&port, ip("2001:db8::1"), true).encode();
         assert_eq!(router[44], 0xa0);
     }
 
     #[test]
     fn infiniband_addresses_have_reserved_bytes_before_them() {
         let mac: Vec<u8> = (1..=20).collect();
-        let packet = Packet::announce(&port(&mac), ip("2001:db8::1"), ALL_NODES, false);
+        let packet = Packet::announce(&port(&mac), ip("2001:db8::1"), false);
         let encoded = packet.encode();
         assert_eq!(encoded[64..], [&[2, 3, 0, 0][..], &mac].concat());
         assert_eq!(Packet::parse(&encoded), Some(packet));
