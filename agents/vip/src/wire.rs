@@ -129,10 +129,7 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result
 /// Not what this machine sent (`PACKET_OUTGOING`), and not what is for others (`PACKET_OTHERHOST`): that is also how
 /// the kernel marks frames of a VLAN that is not configured here, and a neighbour there is no neighbour of ours.
 fn concerns_this_station(packet_type: u8) -> bool {
-    const HOST: u8 = 0;
-    const BROADCAST: u8 = 1;
-    const MULTICAST: u8 = 2;
-    matches!(packet_type, HOST | BROADCAST | MULTICAST)
+    matches!(packet_type, libc::PACKET_HOST | libc::PACKET_BROADCAST | libc::PACKET_MULTICAST)
 }
 
 /// Why a packet socket could not do its work.
@@ -176,9 +173,6 @@ mod sys {
 
     /// Longest hardware address of the kernel (`MAX_ADDR_LEN`).
     const LONGEST_ADDRESS: usize = 32;
-    /// From linux/if_packet.h; libc does not have them for every target.
-    const ADD_MEMBERSHIP: libc::c_int = 1;
-    const MEMBERSHIP_MULTICAST: u16 = 0;
 
     /// `struct sockaddr_ll` with room for every hardware address: the one of libc ends after eight bytes, an IPoIB
     /// address has twenty.
@@ -278,7 +272,7 @@ mod sys {
         let length = u16::from(length);
         let membership =
             Membership { index: index as libc::c_int, kind: MEMBERSHIP_MULTICAST, length, address };
-        set_option(socket, libc::SOL_PACKET, ADD_MEMBERSHIP, &membership)
+        set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &membership)
     }
 
     /// Lets through neighbour solicitations and advertisements only, so that a busy link does not wake us for
