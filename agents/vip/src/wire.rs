@@ -270,8 +270,12 @@ mod sys {
     pub(super) fn join(socket: BorrowedFd<'_>, index: u32, group: &[u8]) -> nix::Result<()> {
         let (length, address) = padded(group);
         let length = u16::from(length);
-        let membership =
-            Membership { index: index as libc::c_int, kind: MEMBERSHIP_MULTICAST, length, address };
+        let membership = Membership {
+            index: index as libc::c_int,
+            kind: libc::PACKET_MR_MULTICAST as u16,
+            length,
+            address,
+        };
         set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &membership)
     }
 
