@@ -380,10 +380,6 @@ impl Lab {
         Arc::clone(&self.turn)
     }
 
-    pub(crate) fn options(&self) -> &Options {
-        &self.options
-    }
-
     /// The machine that has a hardware address.
     #[must_use]
     pub fn owner_of_mac(&self, mac: [u8; 6]) -> Option<String> {
