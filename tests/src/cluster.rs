@@ -1,7 +1,7 @@
 //! A cluster of machines, and what can happen to it, one line for each event.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub struct Lab {
     power: PowerControl,
     machines: Arc<dyn Machines>,
     options: Options,
-    turn: Arc<Turn>,
+    turn: Mutex<Option<Arc<Turn>>>,
 }
 
 impl Lab {
@@ -49,7 +49,7 @@ impl Lab {
         let requests = namespaces.power_requests();
         drop(namespaces);
         let power = PowerControl::start(Arc::clone(&machines), requests, options.power_cycle)?;
-        let lab = Self { power, machines, options, turn };
+        let lab = Self { power, machines, options, turn: Mutex::new(Some(turn)) };
         lab.power_on_all()?;
         let started = Instant::now();
         while !lab.all_online() {
@@ -369,15 +369,23 @@ impl Lab {
                 ("/var/log/corosync/corosync.log", 20),
                 ("/var/log/console.log", 10),
             ] {
-                text += &section(file, &self.machines.read_disk(name, file).unwrap_or_default(), lines);
+                let log = self.machines.read_disk(name, file).unwrap_or_default();
+                // Of every change to the CIB, Pacemaker logs each attribute.
+                let told: Vec<&str> = log.lines().filter(|line| !line.contains("(cib_")).collect();
+                text += &section(file, &told.join("\n"), lines);
             }
             text += &section("syslog", &self.machines.syslog(name), 30);
         }
         text
     }
 
-    pub(crate) fn turn(&self) -> Arc<Turn> {
-        Arc::clone(&self.turn)
+    /// Lets other labs start from now on though this one goes on: for one that a person plays with.
+    pub fn let_others_start(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn turn(&self) -> Option<Arc<Turn>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The machine that has a hardware address.

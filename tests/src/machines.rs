@@ -83,7 +83,4 @@ pub trait Machines: Send + Sync {
     /// # Errors
     /// If the client is off.
     fn client_network(&self) -> Result<File>;
-
-    /// The shell command by which a person enters the machine, or `None` if it is off.
-    fn enter(&self, machine: &str) -> Option<Vec<String>>;
 }

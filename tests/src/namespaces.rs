@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::attach::{PATH, enter};
 use crate::disk::Disk;
 use crate::job::Job;
 use crate::machines::Machines;
@@ -30,8 +31,6 @@ use crate::plan::{self, CLIENT};
 const SWITCH: &str = include_str!("scripts/switch.sh");
 const MACHINE: &str = include_str!("scripts/machine.sh");
 const FENCE_AGENT: &str = include_str!("scripts/fence_lab.sh");
-/// The tools that commands in a machine find.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the kernel may take to end a machine.
 const DEATH: Duration = Duration::from_secs(20);
 /// How much of a machine's syslog is kept, in lines.
@@ -350,12 +349,9 @@ impl Machines for Namespaces {
     }
 
     fn spawn(&self, machine: &str, command: &str) -> Result<Job> {
-        let pid = self.pid_of(machine)?.to_string();
-        let mut nsenter = Command::new("nsenter");
-        nsenter
-            .args(["--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"])
-            .args(["env", "-i", PATH, "LANG=C.UTF-8", "HOME=/root", "sh", "-c", command]);
-        Job::start(&format!("{machine}: {command}"), nsenter)
+        let mut enter = enter(self.pid_of(machine)?);
+        enter.args(["sh", "-c", command]);
+        Job::start(&format!("{machine}: {command}"), enter)
     }
 
     fn read_disk(&self, machine: &str, path: &str) -> Result<String> {
@@ -374,12 +370,6 @@ impl Machines for Namespaces {
     fn client_network(&self) -> Result<fs::File> {
         let path = format!("/proc/{}/ns/net", self.pid_of(CLIENT)?);
         fs::File::open(&path).with_context(|| format!("cannot open {path}"))
-    }
-
-    fn enter(&self, machine: &str) -> Option<Vec<String>> {
-        let pid = self.pid_of(machine).ok()?;
-        let arguments = format!("nsenter -t {pid} -m -u -i -n -p -r -w");
-        Some(arguments.split(' ').map(str::to_owned).collect())
     }
 }
 

@@ -113,7 +113,7 @@ impl Options {
     /// another process: clusters are heavy, and Pacemaker slows down under load.
     #[must_use]
     pub fn beside(mut self, other: &Lab) -> Self {
-        self.turn = Some(other.turn());
+        self.turn = other.turn();
         self
     }
 }

@@ -136,10 +136,14 @@ pub(crate) fn cib(options: &Options) -> String {
     let properties: String =
         properties.iter().map(|(name, value)| nvpair("cib-bootstrap-options", name, value)).collect();
     let resources = if options.fencing == Fencing::None { String::new() } else { fencing(options) };
+    // As `pcs cluster setup` does: what runs stays where it is when a node comes back.
+    let stickiness = nvpair("rsc_defaults-options", "resource-stickiness", "1");
     format!(
         "<cib admin_epoch=\"0\" epoch=\"1\" num_updates=\"0\" validate-with=\"pacemaker-3.7\">\n<configuration>\n\
          <crm_config><cluster_property_set id=\"cib-bootstrap-options\">\n{properties}</cluster_property_set></crm_config>\n\
-         <nodes/>\n<resources>{resources}</resources>\n<constraints/>\n</configuration>\n<status/>\n</cib>\n"
+         <nodes/>\n<resources>{resources}</resources>\n<constraints/>\n\
+         <rsc_defaults><meta_attributes id=\"rsc_defaults-options\">\n{stickiness}</meta_attributes></rsc_defaults>\n\
+         </configuration>\n<status/>\n</cib>\n"
     )
 }
 

@@ -60,6 +60,25 @@ impl Report {
         self.requests.iter().filter(|(_, reply)| reply.is_some()).count()
     }
 
+    /// The course of the measurement in steps: whether the requests sent in a step were answered, or `None` if it had
+    /// none or they may still be answered.
+    #[must_use]
+    pub fn timeline(&self, step: Duration) -> Vec<Option<bool>> {
+        let mut timeline = Vec::new();
+        for (sent, reply) in
+            self.requests.iter().filter(|(sent, reply)| reply.is_some() || *sent + PATIENCE < self.now)
+        {
+            let place = usize::try_from(sent.as_millis() / step.as_millis().max(1)).unwrap_or_default();
+            if timeline.len() <= place {
+                timeline.resize(place + 1, None);
+            }
+            if let Some(cell) = timeline.get_mut(place) {
+                *cell = Some(cell.unwrap_or(true) && reply.is_some());
+            }
+        }
+        timeline
+    }
+
     /// The outages, in order. Requests that may still be answered do not count.
     #[must_use]
     pub fn outages(&self) -> Vec<Outage> {

@@ -1,6 +1,7 @@
 //! One lab at a time on this machine: clusters are heavy, and two at once would measure each other.
 
 use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,13 +21,7 @@ pub(crate) struct Turn {
 impl Turn {
     /// Waits for the right to run.
     pub(crate) fn wait() -> Result<Arc<Self>> {
-        let path = std::env::temp_dir().join("bascule-lab.lock");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(|| format!("cannot open the lock {}", path.display()))?;
+        let (path, mut file) = open()?;
         let started = Instant::now();
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -40,4 +35,21 @@ impl Turn {
             sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// Whether another lab runs on this machine, so that one started now would wait.
+#[must_use]
+pub fn busy() -> bool {
+    open().is_ok_and(|(_, file)| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err())
+}
+
+fn open() -> Result<(PathBuf, File)> {
+    let path = std::env::temp_dir().join("bascule-lab.lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("cannot open the lock {}", path.display()))?;
+    Ok((path, file))
 }
