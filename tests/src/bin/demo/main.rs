@@ -2,7 +2,7 @@
 //! long it was without its address.
 //!
 //! `demo` plays and cleans up; with `KEEP=1` the cluster stays until Ctrl-C. From another terminal `demo shell n1` enters a
-//! node of it, and `demo stop` ends it.
+//! node of it, and `demo stop` ends it. `DEMO_LABEL` gives the lab another name, so that several can be kept.
 
 mod scenes;
 mod screen;
@@ -20,7 +20,9 @@ use nix::unistd::{Pid, Uid};
 use crate::screen::Screen;
 
 /// The name of the demo's lab.
-const LABEL: &str = "demo";
+fn label() -> String {
+    std::env::var("DEMO_LABEL").unwrap_or_else(|_| "demo".to_owned())
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -44,7 +46,7 @@ fn play() -> Result<()> {
     if !Uid::effective().is_root() {
         bail!("the demo makes network namespaces and needs root: try sudo");
     }
-    if lab::find(LABEL, "switch").is_some() {
+    if lab::find(&label(), "switch").is_some() {
         bail!("a demo is running already; `{} stop` ends it", program());
     }
     let keep = std::env::var("KEEP").is_ok_and(|keep| !matches!(keep.as_str(), "" | "0"));
@@ -58,7 +60,7 @@ fn play() -> Result<()> {
         "Three nodes and a client on one network, each with its own processes, disk and network \
          interface, all on this machine: Corosync, encrypted, and Pacemaker, with fencing.",
     );
-    let lab = Lab::start(Options::nodes(3).fencing(Fencing::Off).label(LABEL))?;
+    let lab = Lab::start(Options::nodes(3).fencing(Fencing::Off).label(&label()))?;
     for scene in scenes::SCENES {
         screen.scene(scene.title, scene.about);
         (scene.play)(&screen, &lab)?;
@@ -67,6 +69,7 @@ fn play() -> Result<()> {
         lab.let_others_start();
         stay(&screen, &lab);
     } else {
+        drop(lab);
         screen.scene("The end", "The cluster is gone, and nothing of it is left on this machine.");
         screen.hint("To play with it yourself:", &["make demo KEEP=1"]);
     }
@@ -95,7 +98,7 @@ fn stay(screen: &Screen, lab: &Lab) {
 
 fn shell(machine: &str) -> Result<()> {
     let pid =
-        lab::find(LABEL, machine).with_context(|| format!("no demo has a machine {machine} that is on"))?;
+        lab::find(&label(), machine).with_context(|| format!("no demo has a machine {machine} that is on"))?;
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
     let error = lab::enter(pid)
         .arg(format!("TERM={terminal}"))
@@ -106,7 +109,7 @@ fn shell(machine: &str) -> Result<()> {
 }
 
 fn stop() -> Result<()> {
-    let pid = lab::find(LABEL, "switch").context("no demo is running")?;
+    let pid = lab::find(&label(), "switch").context("no demo is running")?;
     kill(Pid::from_raw(pid), Signal::SIGKILL).context("cannot stop the demo")?;
     Ok(())
 }

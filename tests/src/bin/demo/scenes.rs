@@ -32,7 +32,7 @@ pub(crate) const SCENES: &[Scene] = &[
     },
     Scene {
         title: "The node comes back",
-        about: "It joins as a standby for the others. The address stays where it is: no second interruption.",
+        about: "It joins the others again. The address stays where it is: no second interruption.",
         play: come_back,
     },
 ];
@@ -100,7 +100,7 @@ fn come_back(screen: &Screen, lab: &Lab) -> Result<()> {
     let place = if before == after { "is still" } else { "is now" };
     let seconds = joined.as_secs_f64();
     screen.result(&format!("{lost} is a member again after {seconds:.1} s; the address {place} on {after}."));
-    typed(screen, lab, "n1", "pcs status nodes")
+    typed(screen, lab, "n1", "crm_mon -1 --include=none,nodes,resources")
 }
 
 /// Runs a command on a machine and shows it as a person would see it.
