@@ -150,7 +150,7 @@ pub(crate) fn default_signals() {
     }
 }
 
-/// Forks. The caller sees to it that the child does only what [`crate::detach`] says.
+/// Forks. The caller sees to it that the child does only what [`crate::detach()`] says.
 pub(crate) fn fork() -> io::Result<ForkResult> {
     // SAFETY: documented at `detach`: the program has one thread, so that no lock is held by one that is not copied.
     Ok(unsafe { nix::unistd::fork() }?)
