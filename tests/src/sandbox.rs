@@ -173,7 +173,8 @@ impl Ran {
     /// Runs a command to its end.
     pub fn of(command: &mut Command) -> Ran {
         use std::os::unix::process::ExitStatusExt;
-        let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output =
+            command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let signal = || 128 + output.status.signal().unwrap_or(0);
         Ran {
@@ -185,7 +186,11 @@ impl Ran {
 
     /// The OCF exit reason: the last line that has the prefix, as Pacemaker reads it.
     pub fn reason(&self) -> Option<&str> {
-        self.stderr.lines().filter_map(|line| line.split_once("ocf-exit-reason:")).next_back().map(|(_, why)| why)
+        self.stderr
+            .lines()
+            .filter_map(|line| line.split_once("ocf-exit-reason:"))
+            .next_back()
+            .map(|(_, why)| why)
     }
 }
 

@@ -1,1 +1,256 @@
-//! To be written.
+//! Addresses, links, routes and TCP connections of the kernel, over one synchronous netlink socket.
+//!
+//! Messages are encoded and read by pure functions over bytes (`message`, `attribute`, and one module a family); the socket
+//! is the edge. Nothing is waited for beyond the deadline that [`Netlink::open`] is given. Replies are what the kernel
+//! says: unknown attributes are skipped (or kept, in a [`Route`]), truncated or foreign datagrams are never taken for an
+//! answer, and a dump that was disturbed by a change is asked for again.
+
+mod address;
+mod attribute;
+pub mod diag;
+mod error;
+mod label;
+mod label_lookup;
+mod link;
+mod message;
+pub mod namespace;
+mod route;
+mod socket;
+
+pub use address::{Address, AddressFlags, NewAddress};
+pub use error::Error;
+pub use link::{Carrier, Link, LinkFlags};
+pub use route::Route;
+
+use address::RTM_NEWADDR;
+use link::RTM_NEWLINK;
+use message::{Request, flag};
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+use route::RTM_NEWROUTE;
+use socket::Socket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
+
+/// Events about IPv6 addresses (linux/rtnetlink.h).
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
+
+/// A way to the kernel's network configuration, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
+    deadline: Instant,
+}
+
+impl Netlink {
+    /// Opens a socket for questions that all have to be answered by `deadline`.
+    ///
+    /// # Errors
+    /// There is no socket to be had.
+    pub fn open(deadline: Instant) -> Result<Netlink, Error> {
+        Ok(Netlink { socket: Socket::open(SockProtocol::NetlinkRoute, deadline)?, deadline })
+    }
+
+    /// All links.
+    ///
+    /// # Errors
+    /// As for every question: the kernel refuses, or does not answer in time.
+    pub fn links(&mut self) -> Result<Vec<Link>, Error> {
+        self.list("listing the interfaces", &link::dump(), RTM_NEWLINK, Link::parse)
+    }
+
+    /// The link of this name or alternative name.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        self.one(&format!("looking for interface {name}"), &link::by_name(name), RTM_NEWLINK, Link::parse)
+    }
+
+    /// The link of this index.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, Error> {
+        self.one(&format!("looking for interface {index}"), &link::by_index(index), RTM_NEWLINK, Link::parse)
+    }
+
+    /// Takes a link up.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn link_up(&mut self, index: u32) -> Result<(), Error> {
+        self.act(&format!("taking interface {index} up"), &link::set_up(index))
+    }
+
+    /// All addresses of all links.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn addresses(&mut self) -> Result<Vec<Address>, Error> {
+        self.list("listing the addresses", &address::dump(), RTM_NEWADDR, Address::parse)
+    }
+
+    /// The prefix length of an IPv4 address that has this label, which is the link's name unless it was given another;
+    /// `None` if there is no such pair. Its cost does not grow with the number of addresses to speak of.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn address4(&mut self, label: &str, ip: Ipv4Addr) -> Result<Option<u8>, Error> {
+        label_lookup::prefix_of(label, ip)
+    }
+
+    /// This IPv6 address on this link. Its cost does not grow with the number of addresses.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn address6(&mut self, index: u32, ip: Ipv6Addr) -> Result<Option<Address>, Error> {
+        self.one(&format!("looking for {ip}"), &address::get6(index, ip), RTM_NEWADDR, Address::parse)
+    }
+
+    /// Adds an address. One that is there already is an error ([`Error::is_exists`]).
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn address_add(&mut self, new: &NewAddress) -> Result<(), Error> {
+        let request = new.request(flag::ACK | flag::CREATE | flag::EXCL);
+        self.act(&format!("adding {}/{}", new.ip, new.prefix), &request)
+    }
+
+    /// Removes exactly this address with this prefix length from this link.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`]; one that is not there is [`Error::is_gone`].
+    pub fn address_delete(&mut self, index: u32, ip: IpAddr, prefix: u8) -> Result<(), Error> {
+        self.act(&format!("removing {ip}/{prefix}"), &address::delete(index, ip, prefix))
+    }
+
+    /// Waits for an IPv6 address to be as `settled` wants it, and returns it; `None` if it vanishes.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`]; after the deadline, [`Error::timed_out`].
+    pub fn await_address6(
+        &mut self,
+        index: u32,
+        ip: Ipv6Addr,
+        settled: impl Fn(&Address) -> bool,
+    ) -> Result<Option<Address>, Error> {
+        let mut events: Option<Socket> = None;
+        loop {
+            match self.address6(index, ip)? {
+                Some(address) if !settled(&address) => {}
+                done => return Ok(done),
+            }
+            match &mut events {
+                Some(events) => events.event("waiting for an address event")?,
+                None => {
+                    // What happened before the subscription is seen by looking once more after it.
+                    let socket = Socket::open(SockProtocol::NetlinkRoute, self.deadline)?;
+                    socket.subscribe(RTMGRP_IPV6_IFADDR)?;
+                    events = Some(socket);
+                }
+            }
+        }
+    }
+
+    /// All routes of one family and table. A table that does not exist has none.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn routes(&mut self, ipv4: bool, table: u32) -> Result<Vec<Route>, Error> {
+        let listed = self.list("listing the routes", &route::dump(ipv4, table), RTM_NEWROUTE, Route::parse);
+        match listed {
+            Err(error) if error.errno() == Errno::ENOENT => Ok(Vec::new()),
+            // A kernel that does not filter tells of all tables.
+            listed => Ok(listed?.into_iter().filter(|route| route.table == table).collect()),
+        }
+    }
+
+    /// The route by which the kernel would reach an address (longest prefix, policy rules considered).
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn route_match(&mut self, destination: IpAddr) -> Result<Option<Route>, Error> {
+        let what = format!("looking for the route to {destination}");
+        match self.one(&what, &route::entry_for(destination), RTM_NEWROUTE, Route::parse) {
+            Err(error) if error.errno() == Errno::ENETUNREACH || error.errno() == Errno::EHOSTUNREACH => {
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
+    /// Adds a route, or replaces the one in its place.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn route_replace(&mut self, route: &Route) -> Result<(), Error> {
+        self.act(&format!("replacing route {route}"), &route.replace())
+    }
+
+    /// Adds a route whose place is free.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn route_add(&mut self, route: &Route) -> Result<(), Error> {
+        self.act(&format!("adding route {route}"), &route.add())
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn route_delete(&mut self, route: &Route) -> Result<(), Error> {
+        self.act(&format!("removing route {route}"), &route.delete())
+    }
+
+    /// Gives an IPv6 address a label in the table of source address selection.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn address_label_add(&mut self, ip: Ipv6Addr, value: u32) -> Result<(), Error> {
+        self.act(&format!("adding address label {value} for {ip}"), &label::add(ip, value))
+    }
+
+    /// Takes that label away.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn address_label_delete(&mut self, ip: Ipv6Addr, value: u32) -> Result<(), Error> {
+        self.act(&format!("removing address label {value} of {ip}"), &label::delete(ip, value))
+    }
+
+    fn act(&mut self, what: &str, request: &Request) -> Result<(), Error> {
+        self.socket.ask(what, request, |_, _| {})
+    }
+
+    fn list<T>(
+        &mut self,
+        what: &str,
+        request: &Request,
+        kind: u16,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        self.socket.ask(what, request, |told, body| {
+            if told == kind {
+                all.extend(parse(body));
+            }
+        })?;
+        Ok(all)
+    }
+
+    /// The one object asked for; `None` if the kernel says that there is none.
+    fn one<T>(
+        &mut self,
+        what: &str,
+        request: &Request,
+        kind: u16,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        match self.list(what, request, kind, parse) {
+            Err(error) if error.is_gone() => Ok(None),
+            found => Ok(found?.pop()),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The edge to the kernel: observes the node's links, addresses and routes, and carries changes out.
+
+use crate::change::Change;
+use crate::config::Config;
+use crate::facts::Facts;
+use crate::record::Record;
+use crate::values::LinkCheck;
+use netlink::{Link, Netlink, diag, namespace};
+use ocf::{Call, Code, Deadline, Failure, OrCode};
+use std::fs;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A way to the kernel, in the network namespace of the resource.
+pub(crate) struct Node {
+    netlink: Netlink,
+    deadline: Deadline,
+}
+
+impl Node {
+    /// Enters the namespace, if there is one. `None`: that namespace is gone, and all that was in it.
+    pub(crate) fn open(namespace: Option<&str>, deadline: Deadline) -> Result<Option<Node>, Failure> {
+        if let Some(name) = namespace
+            && !namespace::enter(name)?
+        {
+            return Ok(None);
+        }
+        Ok(Some(Node { netlink: Netlink::open(deadline.instant())?, deadline }))
+    }
+
+    /// The cheap look of a monitor: whether all is as it should be, by a few questions whose cost does not grow with the
+    /// number of addresses on the node. Anything else (`false`) is worth a thorough look.
+    pub(crate) fn all_good_at_a_glance(&mut self, config: &Config, record: &Record) -> Result<bool, Failure> {
+        let link = match &config.nic {
+            Some(name) => self.netlink.link_by_name(name)?,
+            None => self.netlink.link_by_index(record.index)?,
+        };
+        let Some(link) = link else { return Ok(false) };
+        if config.source.is_some() || config.link_check != LinkCheck::Ignore && !link.carrier().is_up() {
+            return Ok(false);
+        }
+        for wanted in &config.wanted {
+            let expected = wanted.prefix.or(record.held(wanted.ip).map(|held| held.prefix));
+            let found = match wanted.ip {
+                IpAddr::V4(ip) => self.netlink.address4(&config.label_on(&link.name), ip)?,
+                IpAddr::V6(ip) => {
+                    self.netlink.address6(link.index, ip)?.filter(|a| a.is_usable()).map(|a| a.prefix)
+                }
+            };
+            if found.is_none() || found != expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Everything that a decision needs.
+    pub(crate) fn facts(
+        &mut self,
+        config: Option<&Config>,
+        record: Option<&Record>,
+    ) -> Result<Facts, Failure> {
+        let mut facts =
+            Facts { links: self.netlink.links()?, addresses: self.netlink.addresses()?, routes: Vec::new() };
+        let ips = crate::plan::addresses(config, record);
+        for table in crate::source::tables(config, record) {
+            for v4 in [true, false] {
+                if ips.iter().any(|ip| ip.is_ipv4() == v4) {
+                    facts.routes.extend(self.netlink.routes(v4, table)?);
+                }
+            }
+        }
+        Ok(facts)
+    }
+
+    /// The link for a start: the configured one, or the one that an earlier start chose, or the one that has the
+    /// address, or the one that the kernel's routing table connects to it.
+    pub(crate) fn choose_link(
+        &mut self,
+        config: &Config,
+        record: Option<&Record>,
+        facts: &Facts,
+    ) -> Result<Link, Failure> {
+        let missing = |what: String| Failure::new(Code::Installed, what);
+        if let Some(name) = &config.nic {
+            let link = facts.link_named(name).cloned();
+            return link
+                .ok_or_else(|| missing(format!("nic={name}: there is no such interface on this node")));
+        }
+        if let Some(link) = record.and_then(|record| facts.link(record.index)) {
+            return Ok(link.clone());
+        }
+        let ip = config.wanted[0].ip;
+        let present = facts.places(ip, config.lvs).first().map(|address| address.index);
+        let index = match present {
+            Some(index) => index,
+            None => {
+                let none = || {
+                    missing(format!("no interface of this node has a network that contains {ip}: set nic"))
+                };
+                let route = self.netlink.route_match(ip)?.ok_or_else(none)?;
+                // A route through a gateway, or the default one, leads away from here.
+                route.oif.filter(|_| route.is_connected() && route.destination().1 > 0).ok_or_else(none)?
+            }
+        };
+        facts.link(index).cloned().ok_or_else(|| missing(format!("interface {index} has just vanished")))
+    }
+
+    /// Carries one change out. Undoing what is undone already is no error.
+    pub(crate) fn apply(&mut self, change: &Change) -> Result<(), Failure> {
+        let done = match change {
+            Change::RaiseLink { index, .. } => self.netlink.link_up(*index),
+            Change::AddAddress { address, .. } => self.netlink.address_add(address),
+            Change::RemoveAddress { address, nic, keeps_secondaries, .. } => {
+                let _promoting = keeps_secondaries.then(|| PromoteSecondaries::on(nic));
+                self.netlink.address_delete(address.index, address.ip, address.prefix)
+            }
+            Change::SetSource { to, .. } => self.netlink.route_replace(to),
+            Change::RestoreRoute { route } => self.netlink.route_add(route),
+            Change::AddAddressLabel { ip, value } => self.netlink.address_label_add(*ip, *value),
+            Change::RemoveAddressLabel { ip, value } => self.netlink.address_label_delete(*ip, *value),
+            Change::CutConnections { ip } => diag::destroy_tcp(*ip, self.deadline.instant()).map(drop),
+            Change::FlushRouteCache => return flush_route_cache(),
+        };
+        let undoing = matches!(change, Change::RemoveAddress { .. } | Change::RemoveAddressLabel { .. });
+        let done_before = matches!(change, Change::RestoreRoute { .. } | Change::AddAddressLabel { .. });
+        match done {
+            Err(error) if undoing && error.is_gone() || done_before && error.is_exists() => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Waits until the kernel has made sure that nobody else has these IPv6 addresses.
+    ///
+    /// # Errors
+    /// Somebody has, or it took too long.
+    pub(crate) fn await_duplicate_detection(&mut self, index: u32, ips: &[IpAddr]) -> Result<(), Failure> {
+        for ip in ips {
+            let IpAddr::V6(v6) = ip else { continue };
+            let settled = self
+                .netlink
+                .await_address6(index, *v6, |address| address.flags.dad_failed || address.is_usable());
+            match settled {
+                Ok(Some(address)) if address.flags.dad_failed => {
+                    let what =
+                        format!("another host has {ip}: the kernel's duplicate address detection found it");
+                    return Err(Failure::generic(what));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let what =
+                        format!("{ip} vanished during duplicate address detection: another host may have it");
+                    return Err(Failure::generic(what));
+                }
+                Err(error) if error.timed_out() => {
+                    return Err(self.deadline.missed(&format!("duplicate address detection of {ip}")));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any link has this address.
+    pub(crate) fn has(&mut self, index: u32, label: &str, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => matches!(self.netlink.address4(label, ip), Ok(Some(_))),
+            IpAddr::V6(ip) => matches!(self.netlink.address6(index, ip), Ok(Some(_))),
+        }
+    }
+}
+
+/// Reads the record of an earlier start; one that makes no sense is as good as none, and said.
+pub(crate) fn record(call: &Call) -> Option<Record> {
+    call.state_file().load().unwrap_or_else(|failure| {
+        call.log.warning(format_args!("{}; going on without it", failure.reason));
+        None
+    })
+}
+
+/// Has the kernel promote a secondary address when the primary of its network goes, for as long as this lives.
+struct PromoteSecondaries {
+    path: PathBuf,
+    before: Option<Vec<u8>>,
+}
+
+impl PromoteSecondaries {
+    fn on(nic: &str) -> PromoteSecondaries {
+        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{nic}/promote_secondaries"));
+        let before = fs::read(&path).ok().filter(|value| value.trim_ascii() == b"0");
+        if before.is_some() {
+            let _best_effort = fs::write(&path, "1");
+        }
+        PromoteSecondaries { path, before }
+    }
+}
+
+impl Drop for PromoteSecondaries {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _best_effort = fs::write(&self.path, before);
+        }
+    }
+}
+
+fn flush_route_cache() -> Result<(), Failure> {
+    for path in ["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"] {
+        match fs::write(path, "1") {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).or_code(Code::Generic),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The address as preferred source of routes (`source_for`): which routes, and what becomes of them. Pure.
+
+use crate::change::Change;
+use crate::config::{Config, Source};
+use crate::facts::Facts;
+use crate::record::{ChangedRoute, Record};
+use crate::values::Destination;
+use netlink::Route;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The routes to be changed for the configured destinations, each with what it becomes.
+///
+/// # Errors
+/// A destination to which there is no route, in words for the administrator.
+pub(crate) fn wanted_routes(config: &Config, index: u32, facts: &Facts) -> Result<Vec<ChangedRoute>, String> {
+    let Some(source) = &config.source else { return Ok(Vec::new()) };
+    let mut changes: Vec<ChangedRoute> = Vec::new();
+    for v4 in [true, false] {
+        let Some(ip) = config.ips().into_iter().find(|ip| ip.is_ipv4() == v4) else { continue };
+        for destination in &source.destinations {
+            let Some((net, prefix)) = concrete(*destination, v4) else { continue };
+            let all: Vec<&Route> = matching(facts, source, net, prefix).collect();
+            let own: Vec<&Route> = all.iter().copied().filter(|route| route.oif == Some(index)).collect();
+            let chosen = if own.is_empty() { all } else { own };
+            if chosen.is_empty() {
+                // Of addresses of both families, one may have no default route here.
+                if *destination == Destination::Default && mixed(config) {
+                    continue;
+                }
+                return Err(format!(
+                    "source_for: there is no route to {net}/{prefix} in table {}",
+                    source.table
+                ));
+            }
+            for before in chosen {
+                let after = before.with_prefsrc(Some(ip));
+                if !changes.iter().any(|change| change.before == *before) {
+                    changes.push(ChangedRoute { before: before.clone(), after });
+                }
+            }
+        }
+    }
+    if changes.is_empty() {
+        return Err(format!("source_for: there is no default route in table {}", source.table));
+    }
+    Ok(changes)
+}
+
+fn mixed(config: &Config) -> bool {
+    let ips = config.ips();
+    ips.iter().any(IpAddr::is_ipv4) && ips.iter().any(IpAddr::is_ipv6)
+}
+
+fn concrete(destination: Destination, v4: bool) -> Option<(IpAddr, u8)> {
+    match destination {
+        Destination::Default if v4 => Some((IpAddr::from([0, 0, 0, 0]), 0)),
+        Destination::Default => Some((IpAddr::from([0u16; 8]), 0)),
+        Destination::Network(net, prefix) => (net.is_ipv4() == v4).then_some((net, prefix)),
+    }
+}
+
+fn matching<'a>(
+    facts: &'a Facts,
+    source: &'a Source,
+    net: IpAddr,
+    prefix: u8,
+) -> impl Iterator<Item = &'a Route> {
+    facts.routes.iter().filter(move |route| {
+        route.destination() == (net, prefix)
+            && route.table == source.table
+            && source.metric.is_none_or(|metric| route.priority.unwrap_or(0) == metric)
+            && route.is_unicast()
+    })
+}
+
+/// The routing tables that the configuration or the record speaks of.
+pub(crate) fn tables(config: Option<&Config>, record: Option<&Record>) -> BTreeSet<u32> {
+    let configured = config.and_then(|config| config.source.as_ref()).map(|source| source.table);
+    let remembered = record.map_or(&[][..], |record| &record.routes);
+    configured.into_iter().chain(remembered.iter().map(|change| change.before.table)).collect()
+}
+
+/// What is wrong with the routes while the resource runs; `None` when all have the address as their source.
+pub(crate) fn fault(config: &Config, index: u32, facts: &Facts) -> Option<String> {
+    let changes = match wanted_routes(config, index, facts) {
+        Ok(changes) => changes,
+        Err(fault) => return Some(fault),
+    };
+    let wrong = changes.iter().find(|change| change.before.prefsrc != change.after.prefsrc)?;
+    Some(format!("the source of route {} is not {}", wrong.before, wrong.after.prefsrc?))
+}
+
+/// The changes that give the routes their source.
+pub(crate) fn take(changes: &[ChangedRoute]) -> Vec<Change> {
+    changes
+        .iter()
+        .filter(|change| change.before.prefsrc != change.after.prefsrc)
+        .map(|change| Change::SetSource { from: change.before.clone(), to: change.after.clone() })
+        .collect()
+}
+
+/// What a new start remembers: routes that were changed by an earlier one keep what they were before that.
+pub(crate) fn remember(earlier: &[ChangedRoute], now: &[ChangedRoute]) -> Vec<ChangedRoute> {
+    let mut all = earlier.to_vec();
+    for change in now {
+        if !all.iter().any(|known| known.after.same_as(&change.after)) {
+            all.push(change.clone());
+        }
+    }
+    all
+}
+
+/// The changes that restore the routes.
+///
+/// A route that is as start left it becomes what it was. One that somebody changed since then keeps that change, and
+/// only gives the address up. One that is gone, as the kernel does with routes whose source address is removed by hand,
+/// is put back unless another route took its place.
+pub(crate) fn give_back(changed: &[ChangedRoute], ips: &[IpAddr], facts: &Facts) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let ours = |route: &Route| route.prefsrc.is_some_and(|source| ips.contains(&source));
+    for ChangedRoute { before, after } in changed {
+        let now = facts.routes.iter().find(|route| route.same_place(after));
+        match now {
+            Some(now) if now.same_as(before) => {}
+            Some(now) if now.same_as(after) => {
+                changes.push(Change::SetSource { from: now.clone(), to: before.clone() });
+            }
+            Some(now) if ours(now) => {
+                changes.push(Change::SetSource { from: now.clone(), to: now.with_prefsrc(before.prefsrc) });
+            }
+            Some(_) => {}
+            None if before.oif.is_none_or(|oif| facts.link(oif).is_some_and(|link| link.flags.up)) => {
+                changes.push(Change::RestoreRoute { route: before.clone() });
+            }
+            None => {}
+        }
+    }
+    // A route that points to the address although nothing is remembered of it (the state was lost, or somebody else
+    // did it) would vanish together with the address: IPv4 routes do.
+    for route in facts.routes.iter().filter(|route| ours(route) && route.is_unicast()) {
+        let known = changed.iter().any(|change| change.after.same_place(route));
+        if !known && route.protocol != KERNEL_PROTOCOL {
+            changes.push(Change::SetSource { from: route.clone(), to: route.with_prefsrc(None) });
+        }
+    }
+    changes
+}
+
+/// RTPROT_KERNEL: a route that the kernel made for an address, and removes with it.
+const KERNEL_PROTOCOL: u8 = 2;
