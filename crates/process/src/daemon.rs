@@ -90,6 +90,7 @@ impl Daemon {
         }
         let failed = |source| Error::Spawn { command: self.invocation.to_string(), source };
         let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
+        sys::keep_exit_codes();
         sys::detach_at_start(&mut command, tell.as_fd());
         // std waits here until the grandchild has executed the command, or has failed to.
         let mut between = command.spawn().map_err(failed)?;

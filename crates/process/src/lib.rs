@@ -3,9 +3,9 @@
 //! - [`Tool`] runs a command to its end within a deadline and keeps what it said.
 //! - [`Daemon`] starts a command that outlives the agent; its [`Identity`] finds it again, tells whether it is
 //!   alive however often pids were reused, and ends it with all its children.
-//! - [`detach`] carries a small job of the agent itself on in the background.
+//! - [`detach()`] carries a small job of the agent itself on in the background.
 //! - [`PidLock`] is a lock that a killed process cannot leave behind and that names its holder.
-//! - [`Process`] and [`holders`] are facts read from `/proc`.
+//! - [`Process`] and [`holders()`] are facts read from `/proc`.
 //!
 //! Synchronous, without threads, signal handlers or a runtime: an agent lives for a millisecond. Linux only; uses pidfds
 //! and `close_range` where the kernel has them (5.3, 5.11) and does without where it has not.

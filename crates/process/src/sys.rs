@@ -45,6 +45,19 @@ pub(crate) fn wait(descriptors: &mut [PollFd<'_>], until: Instant) -> io::Result
     }
 }
 
+/// Sees to it that our children can be waited for. Whoever started us may have had SIGCHLD ignored, which passes through exec and
+/// has the kernel throw their exit codes away.
+pub(crate) fn keep_exit_codes() {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: `action` is a valid place for the answer, and all zeros are a valid value of it; SIG_DFL is no code of ours.
+    unsafe {
+        libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr());
+        if action.assume_init().sa_sigaction == libc::SIG_IGN {
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        }
+    }
+}
+
 /// Has the kernel kill the command as soon as the thread that starts it is gone: when Pacemaker kills an agent at its
 /// timeout, the tool that it runs in a group of its own must not go on behind the back of the next action.
 pub(crate) fn die_with_parent(command: &mut Command) {

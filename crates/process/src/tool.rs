@@ -132,6 +132,7 @@ impl Tool {
         command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         sys::die_with_parent(&mut command);
+        sys::keep_exit_codes();
         let mut child = command
             .spawn()
             .map_err(|source| Error::Spawn { command: self.invocation.to_string(), source })?;

@@ -1,8 +1,10 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use process::{Error, How, holders};
+use process::{Error, How, Tool, holders};
+
+use crate::{ample, until};
 
 #[test]
 fn who_uses_a_tree() {
@@ -33,4 +35,58 @@ fn who_uses_a_tree() {
     assert_eq!(found, expected);
     assert_eq!(holders(&tree).unwrap(), []);
     assert!(matches!(holders(&tree.join("none")), Err(Error::Io { .. })));
+}
+
+/// A loop device, gone with the test.
+struct Loop(String);
+
+impl Loop {
+    fn on(file: &Path) -> Self {
+        let losetup = Tool::new("losetup").args(["--find", "--show"]).arg(file).run(ample());
+        Self(losetup.unwrap().ok().unwrap().text().trim().to_owned())
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Tool::new("losetup").args(["--detach", &self.0]).run(ample());
+    }
+}
+
+#[test]
+fn who_uses_a_device() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    let device = Loop::on(&image);
+    Tool::new("mkfs.ext4").args(["-q", &device.0]).run(ample()).unwrap().ok().unwrap();
+    let path = Path::new(&device.0);
+    let mountpoint = directory.path().join("mount point");
+    fs::create_dir(&mountpoint).unwrap();
+    // Mounted in a namespace of its own, that ends with its process; open under another name.
+    let script = "mount \"$0\" \"$1\" && exec sleep 1000";
+    let mut mounted = Command::new("unshare");
+    let mut mounted =
+        mounted.args(["--mount", "sh", "-c", script, &device.0]).arg(&mountpoint).spawn().unwrap();
+    let name = directory.path().join("name");
+    std::os::unix::fs::symlink(path, &name).unwrap();
+    let mut open = Command::new("sleep").arg("1000").stdin(fs::File::open(&name).unwrap()).spawn().unwrap();
+    let mut found = Vec::new();
+    let seen = || {
+        found = holders(&name).unwrap();
+        found.len() == 2
+    };
+    let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| until("both", seen)));
+    for child in [&mut mounted, &mut open] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    seen.unwrap();
+    found.sort_by_key(|it| it.how.clone());
+    assert_eq!((found[0].pid, &found[0].how), (open.id() as i32, &How::Open(path.to_owned())));
+    assert_eq!(found[0].to_string(), format!("sleep ({}, has open {})", open.id(), device.0));
+    let mountpoint = fs::canonicalize(mountpoint).unwrap();
+    assert_eq!((found[1].pid, &found[1].how), (mounted.id() as i32, &How::Mounted(mountpoint.clone())));
+    assert_eq!(found[1].to_string(), format!("mounted on {}", mountpoint.display()));
+    until("nobody", || holders(path).unwrap().is_empty());
 }

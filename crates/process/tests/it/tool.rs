@@ -1,8 +1,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use process::{Ended, Error, Process, Tool};
+use process::{Daemon, Ended, Error, Process, Stopped, Tool};
 
 use crate::{again, ample, inside, kill, runs, until};
 
@@ -193,4 +194,18 @@ fn no_descriptor_or_zombie_stays() {
     assert_eq!(open(), before);
     let children: Vec<Process> = Process::all().into_iter().filter(|process| process.parent == me).collect();
     assert_eq!(children, []);
+}
+
+#[test]
+fn an_ignored_sigchld_that_we_inherit_does_no_harm() {
+    if inside().is_none() {
+        let test = again("tool::an_ignored_sigchld_that_we_inherit_does_no_harm", "");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' CHLD; exec \"$@\"", "sh"]).arg(test.get_program()).args(test.get_args());
+        assert!(shell.env("INSIDE", "").status().unwrap().success());
+        return;
+    }
+    assert_eq!(sh("exit 17").run(ample()).unwrap().ended, Ended::Code(17));
+    let daemon = Daemon::new("sleep").arg("1000").start().unwrap();
+    assert_eq!(daemon.stop(Duration::from_secs(30), ample()).unwrap(), Stopped::Terminated);
 }
