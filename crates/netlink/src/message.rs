@@ -1,220 +1,170 @@
-//! Netlink framing, pure: requests are built here, datagrams are cut into messages, answers of the kernel are read.
-//!
-//! Attributes are read with `netlink-packet-core`'s iterator; what is malformed is an error, never a panic.
+//! Messages (`struct nlmsghdr`): requests as bytes, and the replies in a datagram. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::attribute::{aligned, attributes, push, text, u16_at, u32_at};
 
-use netlink_packet_core::NlasIterator;
+const HEADER: usize = 16;
 
-/// Bytes of a netlink message header.
-pub(crate) const HEADER: usize = 16;
-/// The bits of an attribute's kind that are flags (nested, byte order).
-const KIND_FLAGS: u16 = 0xc000;
-/// The attribute of an extended acknowledgement that holds the kernel's words.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+/// `NLM_F_*` of a request (linux/netlink.h).
+pub(crate) mod flag {
+    pub(crate) const REQUEST: u16 = 0x1;
+    pub(crate) const ACK: u16 = 0x4;
+    pub(crate) const DUMP: u16 = 0x300;
+    pub(crate) const REPLACE: u16 = 0x100;
+    pub(crate) const EXCL: u16 = 0x200;
+    pub(crate) const CREATE: u16 = 0x400;
+}
+
+/// A dump during which the kernel's table changed (linux/netlink.h).
+const NLM_F_DUMP_INTR: u16 = 0x10;
+/// The acknowledgement carries no copy of the request.
+const NLM_F_CAPPED: u16 = 0x100;
+/// The acknowledgement carries attributes.
+const NLM_F_ACK_TLVS: u16 = 0x200;
+/// The attribute with the kernel's own words.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// What came from the kernel cannot be read; says which part.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Malformed(pub(crate) &'static str);
-
-/// A request under construction: header, fixed part, attributes. Sent by the socket, which numbers it.
+/// A request being built: type, flags, the family's fixed header, attributes.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    bytes: Vec<u8>,
+    kind: u16,
+    flags: u16,
+    body: Vec<u8>,
 }
 
 impl Request {
-    /// A request of this kind (`RTM_…`) and these flags beside `NLM_F_REQUEST`; `body` is its fixed part, or all of it.
-    pub(crate) fn new(kind: u16, flags: i32, body: &[u8]) -> Self {
-        let flags = (flags | libc::NLM_F_REQUEST) as u16;
-        let mut bytes = Vec::with_capacity(HEADER + body.len() + 64);
-        bytes.extend_from_slice(&0u32.to_ne_bytes());
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(&flags.to_ne_bytes());
-        bytes.extend_from_slice(&[0; 8]);
-        bytes.extend_from_slice(body);
-        Self { bytes }
+    pub(crate) fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
+        let mut body = fixed.to_vec();
+        body.resize(aligned(body.len()), 0);
+        Request { kind, flags: flags | flag::REQUEST, body }
     }
 
-    /// The same with one more attribute.
-    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
-        put_attribute(&mut self.bytes, kind, value);
+    pub(crate) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
+        push(&mut self.body, kind, value);
         self
     }
 
-    /// The bytes to send, under this sequence number.
-    pub(crate) fn numbered(&mut self, sequence: u32) -> &[u8] {
-        let length = self.bytes.len() as u32;
-        self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
-        self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
-        &self.bytes
+    pub(crate) fn is_dump(&self) -> bool {
+        self.flags & flag::DUMP == flag::DUMP
+    }
+
+    /// The bytes, with this sequence number.
+    pub(crate) fn bytes(&self, sequence: u32) -> Vec<u8> {
+        let length = u32::try_from(HEADER + self.body.len()).unwrap_or(u32::MAX);
+        let mut bytes = Vec::with_capacity(HEADER + self.body.len());
+        bytes.extend_from_slice(&length.to_ne_bytes());
+        bytes.extend_from_slice(&self.kind.to_ne_bytes());
+        bytes.extend_from_slice(&self.flags.to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.body);
+        bytes
     }
 }
 
-/// Appends an attribute, padded. The kind keeps its flag bits. Values of 64 KiB and more do not exist in netlink: callers
-/// pass addresses, names and numbers, or attributes that were read before.
-pub(crate) fn put_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let length = (4 + value.len()) as u16;
-    bytes.extend_from_slice(&length.to_ne_bytes());
-    bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
+/// One message of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply<'a> {
+    /// An object: the message type, and what follows the header.
+    Object { kind: u16, body: &'a [u8] },
+    /// The end of a dump, or the acknowledgement of a request: 0 or an errno, and the kernel's words on it.
+    End { errno: i32, words: Option<String> },
 }
 
-/// One message of a datagram.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Frame<'a> {
-    pub(crate) kind: u16,
-    pub(crate) flags: i32,
+/// A message with its sequence number, and whether the dump it belongs to was disturbed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message<'a> {
     pub(crate) sequence: u32,
-    pub(crate) body: &'a [u8],
+    pub(crate) interrupted: bool,
+    pub(crate) reply: Reply<'a>,
 }
 
-impl Frame<'_> {
-    /// What an error or acknowledgement (`NLMSG_ERROR`), or the end of a dump (`NLMSG_DONE`), says; `None` for other kinds.
-    pub(crate) fn outcome(&self) -> Result<Option<Outcome>, Malformed> {
-        let done = i32::from(self.kind) == libc::NLMSG_DONE;
-        if !done && i32::from(self.kind) != libc::NLMSG_ERROR {
-            return Ok(None);
-        }
-        let code = match self.body.first_chunk() {
-            Some(&bytes) => i32::from_ne_bytes(bytes),
-            // The end of a dump may come without a code.
-            None if done => 0,
-            None => return Err(Malformed("an answer without its code")),
-        };
-        let mut text = None;
-        if self.flags & libc::NLM_F_ACK_TLVS != 0 {
-            // The refused request stands between the code and the attributes, its payload only if not capped.
-            let skipped = match self.body.get(4..8).and_then(|b| b.first_chunk()) {
-                _ if done => 4,
-                Some(_) if self.flags & libc::NLM_F_CAPPED != 0 => 4 + HEADER,
-                Some(&length) => 4 + (u32::from_ne_bytes(length) as usize).max(HEADER).next_multiple_of(4),
-                None => return Err(Malformed("an answer without the header that it answers")),
-            };
-            let attributes = self.body.get(skipped..).unwrap_or_default();
-            text = find(attributes, NLMSGERR_ATTR_MSG)?.map(string);
-        }
-        Ok(Some(Outcome { errno: code.checked_neg().unwrap_or(libc::EPROTO), text }))
-    }
-}
-
-/// How the kernel answered a request.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Outcome {
-    /// 0 for success.
-    pub(crate) errno: i32,
-    /// The kernel's own words, where it has any.
-    pub(crate) text: Option<String>,
-}
-
-/// The messages of a datagram, in order. The first malformed one ends the iteration.
-pub(crate) fn frames(datagram: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, Malformed>> {
-    let mut rest = datagram;
+/// The messages of a datagram. One that makes no sense ends it with `Err`.
+pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Result<Message<'_>, Malformed>> {
     std::iter::from_fn(move || {
-        if rest.is_empty() {
+        if datagram.is_empty() {
             return None;
         }
-        let frame = first_frame(rest);
-        rest = match frame {
-            Ok((_, length)) => rest.get(length.next_multiple_of(4)..).unwrap_or_default(),
-            Err(_) => &[],
+        let message = message(datagram);
+        datagram = match &message {
+            Some((_, length)) => datagram.get(aligned(*length)..).unwrap_or(&[]),
+            None => &[],
         };
-        Some(frame.map(|(frame, _)| frame))
+        Some(message.map(|(message, _)| message).ok_or(Malformed))
     })
 }
 
-fn first_frame(bytes: &[u8]) -> Result<(Frame<'_>, usize), Malformed> {
-    let Some(header) = bytes.first_chunk::<HEADER>() else {
-        return Err(Malformed("a message shorter than its header"));
+/// Bytes that are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+fn message(bytes: &[u8]) -> Option<(Message<'_>, usize)> {
+    let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
+    let kind = u16_at(bytes, 4)?;
+    let flags = u16_at(bytes, 6)?;
+    let sequence = u32_at(bytes, 8)?;
+    let body = bytes.get(HEADER..length)?;
+    let reply = match kind {
+        NLMSG_ERROR => {
+            let errno = -i32::from_ne_bytes(body.get(..4)?.try_into().ok()?);
+            Reply::End { errno, words: words(body, flags) }
+        }
+        NLMSG_DONE => {
+            // The result of a dump; older kernels leave it out.
+            let errno = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
+            Reply::End { errno: errno.saturating_neg(), words: None }
+        }
+        kind => Reply::Object { kind, body },
     };
-    let long = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let short = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
-    let length = long(0) as usize;
-    let Some(body) = bytes.get(HEADER..length) else {
-        return Err(Malformed("a message longer than its datagram"));
-    };
-    Ok((Frame { kind: short(4), flags: short(6).into(), sequence: long(8), body }, length))
+    Some((Message { sequence, interrupted: flags & NLM_F_DUMP_INTR != 0, reply }, length))
 }
 
-/// One attribute: its kind without the flag bits, its kind as it came, its value.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Attribute<'a> {
-    pub(crate) kind: u16,
-    pub(crate) full_kind: u16,
-    pub(crate) value: &'a [u8],
+fn words(body: &[u8], flags: u16) -> Option<String> {
+    if flags & NLM_F_ACK_TLVS == 0 {
+        return None;
+    }
+    let request = if flags & NLM_F_CAPPED != 0 { HEADER } else { usize::try_from(u32_at(body, 4)?).ok()? };
+    let extra = body.get(4usize.checked_add(aligned(request))?..)?;
+    attributes(extra).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG).map(|(_, value)| text(value))
 }
 
-/// The attributes in `bytes`, in order. The first malformed one ends the iteration.
-pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = Result<Attribute<'_>, Malformed>> {
-    NlasIterator::new(bytes).map(|item| {
-        let nla = item.map_err(|_| Malformed("a cut attribute"))?;
-        let raw = nla.into_inner();
-        // The iterator has checked that the length is at least the header's and within the bytes.
-        let (length, kind) = (u16::from_ne_bytes([raw[0], raw[1]]), u16::from_ne_bytes([raw[2], raw[3]]));
-        let value = raw.get(4..length.into()).ok_or(Malformed("a cut attribute"))?;
-        Ok(Attribute { kind: kind & !KIND_FLAGS, full_kind: kind, value })
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-/// The value of the first attribute of this kind.
-pub(crate) fn find(bytes: &[u8], kind: u16) -> Result<Option<&[u8]>, Malformed> {
-    for attribute in attributes(bytes) {
-        let attribute = attribute?;
-        if attribute.kind == kind {
-            return Ok(Some(attribute.value));
+    #[test]
+    fn a_request_reads_back() {
+        let bytes =
+            Request::new(22, flag::DUMP, &[2, 0, 0, 0, 0, 0, 0, 0]).attribute(1, &[10, 0, 0, 1]).bytes(7);
+        let read: Vec<_> = messages(&bytes).collect();
+        let [Ok(Message { sequence: 7, interrupted: false, reply: Reply::Object { kind: 22, body } })] =
+            read[..]
+        else {
+            panic!("{read:?}");
+        };
+        assert_eq!(attributes(&body[8..]).collect::<Vec<_>>(), [(1, &[10u8, 0, 0, 1][..])]);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_end(bytes: Vec<u8>) {
+            prop_assert!(messages(&bytes).count() <= bytes.len());
+            prop_assert!(attributes(&bytes).count() <= bytes.len());
+        }
+
+        #[test]
+        fn a_header_with_any_content_ends(
+            kind in 0u16..4, flags: u16, declared in 0u32..80, body in proptest::collection::vec(any::<u8>(), 0..64)
+        ) {
+            let mut bytes = declared.to_ne_bytes().to_vec();
+            bytes.extend_from_slice(&kind.to_ne_bytes());
+            bytes.extend_from_slice(&flags.to_ne_bytes());
+            bytes.extend_from_slice(&[0; 8]);
+            bytes.extend_from_slice(&body);
+            prop_assert!(messages(&bytes).count() <= bytes.len());
         }
     }
-    Ok(None)
-}
-
-/// A 32-bit number in the machine's byte order.
-pub(crate) fn number(value: &[u8]) -> Result<u32, Malformed> {
-    value.try_into().map(u32::from_ne_bytes).map_err(|_| Malformed("a number of other than 4 bytes"))
-}
-
-/// An 8-bit number.
-pub(crate) fn octet(value: &[u8]) -> Result<u8, Malformed> {
-    match value {
-        [octet] => Ok(*octet),
-        _ => Err(Malformed("a number of other than 1 byte")),
-    }
-}
-
-/// Text up to its end mark; what is not UTF-8 is replaced.
-pub(crate) fn string(value: &[u8]) -> String {
-    let end = value.iter().position(|&b| b == 0).unwrap_or(value.len());
-    String::from_utf8_lossy(&value[..end]).into_owned()
-}
-
-/// An address of either family, told apart by its length.
-pub(crate) fn address(value: &[u8]) -> Result<IpAddr, Malformed> {
-    if let Ok(v4) = <[u8; 4]>::try_from(value) {
-        Ok(Ipv4Addr::from(v4).into())
-    } else if let Ok(v6) = <[u8; 16]>::try_from(value) {
-        Ok(Ipv6Addr::from(v6).into())
-    } else {
-        Err(Malformed("an address of other than 4 or 16 bytes"))
-    }
-}
-
-/// An address as attributes hold it.
-pub(crate) fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
-/// The protocol family of an address, as headers hold it.
-pub(crate) fn family(ip: IpAddr) -> u8 {
-    match ip {
-        IpAddr::V4(_) => libc::AF_INET as u8,
-        IpAddr::V6(_) => libc::AF_INET6 as u8,
-    }
-}
-
-/// The prefix length of a single address of this family: 32 or 128.
-pub(crate) fn host_prefix(ip: IpAddr) -> u8 {
-    if ip.is_ipv4() { 32 } else { 128 }
 }
