@@ -28,7 +28,8 @@ impl Sandbox {
         // sysfs shows the interfaces of the namespace that mounted it; the shell agents look there.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("an own /sys");
         let sandbox = Sandbox(());
-        sandbox.sh("ip link set lo up");
+        // The shell agents keep their state there, and tmpfiles.d made it on the real /run.
+        sandbox.sh("ip link set lo up; mkdir -m 1755 /run/resource-agents");
         sandbox
     }
 

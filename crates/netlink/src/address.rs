@@ -229,6 +229,6 @@ pub(crate) fn dump() -> Request {
 
 /// The request for one IPv6 address on one link, which the kernel finds by a hash. (IPv4 has no such request.)
 pub(crate) fn get6(index: u32, ip: Ipv6Addr) -> Request {
-    let fixed = [&[10, 128, 0, 0][..], &index.to_ne_bytes()].concat();
+    let fixed = [&[10, 0, 0, 0][..], &index.to_ne_bytes()].concat();
     Request::new(RTM_GETADDR, 0, &fixed).attribute(IFA_ADDRESS, &ip.octets())
 }
