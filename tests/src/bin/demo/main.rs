@@ -97,8 +97,8 @@ fn stay(screen: &Screen, lab: &Lab) {
 }
 
 fn shell(machine: &str) -> Result<()> {
-    let pid =
-        lab::find(&label(), machine).with_context(|| format!("no demo has a machine {machine} that is on"))?;
+    let pid = lab::find(&label(), machine)
+        .with_context(|| format!("no demo has a machine {machine} that is on"))?;
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
     let error = lab::enter(pid)
         .arg(format!("TERM={terminal}"))
