@@ -402,3 +402,7 @@ pub(crate) fn addresses(config: Option<&Config>, record: Option<&Record>) -> Vec
     }
     ips
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

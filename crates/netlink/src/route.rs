@@ -54,7 +54,7 @@ pub struct Route {
 
 impl Route {
     /// The route in the body of an `RTM_NEWROUTE` message.
-    pub(crate) fn parse(body: &[u8]) -> Option<Route> {
+    pub fn parse(body: &[u8]) -> Option<Route> {
         let mut header: [u8; HEADER] = body.get(..HEADER)?.try_into().ok()?;
         let [family, prefix, _, _, table, protocol, _, kind, ..] = header;
         let flags = u32_at(&header, 8)? & CONFIGURED_FLAGS;
