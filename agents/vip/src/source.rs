@@ -149,3 +149,7 @@ pub(crate) fn give_back(changed: &[ChangedRoute], ips: &[IpAddr], facts: &Facts)
 
 /// RTPROT_KERNEL: a route that the kernel made for an address, and removes with it.
 const KERNEL_PROTOCOL: u8 = 2;
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;
