@@ -17,7 +17,7 @@ pub enum Fencing {
     Reboot,
 }
 
-/// The plan of a [`Lab`](crate::Lab). Made with [`Options::nodes`], refined by the methods, given to
+/// The plan of a [`Lab`]. Made with [`Options::nodes`], refined by the methods, given to
 /// [`Lab::start`](crate::Lab::start).
 #[derive(Clone)]
 pub struct Options {

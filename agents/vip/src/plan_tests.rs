@@ -28,6 +28,7 @@ fn address(index: u32, cidr: &str) -> Address {
         prefix: prefix.parse().unwrap(),
         label: label.filter(|_| ip.contains('.')),
         flags: AddressFlags { permanent: true, ..AddressFlags::default() },
+        peer: None,
         preferred_lft: None,
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A resource agent. [`run`](crate::run) calls these from `main`; it alone chooses the exit code and writes.
+/// A resource agent. [`run()`](crate::run()) calls these from `main`; it alone chooses the exit code and writes.
 ///
 /// Each action is: observe, decide, act, observe again. A method that returns `Ok` says that the state was seen.
 pub trait Agent: Sized {

@@ -1,7 +1,7 @@
 //! The OCF resource agent protocol (RA API 1.1), decided once for all agents of Bascule.
 //!
-//! An agent declares its [`parameters!`], implements [`Agent`] and calls [`run`] from `main`. From the declaration come
-//! parsing, validation, metadata, the manual page and `--help`; from [`run`] come exit codes, exit reasons, logging,
+//! An agent declares its [`parameters!`], implements [`Agent`] and calls [`run()`] from `main`. From the declaration come
+//! parsing, validation, metadata, the manual page and `--help`; from [`run()`] come exit codes, exit reasons, logging,
 //! deadlines, the lock of the resource and the rules for probes and stops.
 //!
 //! What is pure and what acts: `run` and `state` touch the process and the file system, `log` writes; every other module

@@ -185,7 +185,7 @@ pub fn table_faults<P: Parameters>() -> Vec<String> {
 /// assert_eq!(ocf::table_faults::<Parameters>(), [""; 0]);
 /// ```
 ///
-/// The options in braces are the fields of [`Parameter`](crate::Parameter) of the same names.
+/// The options in braces are the fields of [`Parameter`] of the same names.
 #[macro_export]
 macro_rules! parameters {
     (
