@@ -88,11 +88,15 @@ pub struct Address {
     pub ip: IpAddr,
     /// Its prefix length.
     pub prefix: u8,
+    /// The other end, where the address was given one; the prefix length is then that of the other end's network.
+    #[serde(default)]
+    pub peer: Option<IpAddr>,
     /// Its label (IPv4 only): the link's name, or that with a colon and more.
     pub label: Option<String>,
     /// Its flags.
     pub flags: AddressFlags,
-    /// Seconds for which it is preferred as a source; `None` for ever.
+    /// Seconds for which it is preferred as a source; `None` for ever. Of a permanent IPv4 address the kernel says "for
+    /// ever" even when it was added with 0: that one is told by its flag, `deprecated`.
     pub preferred_lft: Option<u32>,
 }
 
@@ -115,7 +119,9 @@ impl Address {
             }
         }
         let flags = AddressFlags::from_bits(bits);
-        Some(Address { index, ip: local.or(address)?, prefix, label, flags, preferred_lft })
+        let ip = local.or(address)?;
+        let peer = address.filter(|address| *address != ip);
+        Some(Address { index, ip, prefix, peer, label, flags, preferred_lft })
     }
 
     /// Whether the network of this address contains another one.
@@ -214,12 +220,12 @@ fn fixed(ip: IpAddr, prefix: u8, index: u32) -> Vec<u8> {
     [&[family(ip), prefix, 0, scope][..], &index.to_ne_bytes()].concat()
 }
 
-/// The request that deletes exactly this address with this prefix from this link.
-pub(crate) fn delete(index: u32, ip: IpAddr, prefix: u8) -> Request {
-    let bytes = octets(ip);
+/// The request that deletes exactly this address with this prefix from this link. For IPv4 the kernel compares the
+/// prefix only where it is also given what it keeps as the address's network: that is the peer's, if there is one.
+pub(crate) fn delete(index: u32, ip: IpAddr, prefix: u8, peer: Option<IpAddr>) -> Request {
     Request::new(RTM_DELADDR, crate::message::flag::ACK, &fixed(ip, prefix, index))
-        .attribute(IFA_LOCAL, &bytes)
-        .attribute(IFA_ADDRESS, &bytes)
+        .attribute(IFA_LOCAL, &octets(ip))
+        .attribute(IFA_ADDRESS, &octets(peer.unwrap_or(ip)))
 }
 
 /// The request for all addresses.

@@ -15,7 +15,7 @@ const SIOCGIFNETMASK: libc::Ioctl = 0x891b;
 
 /// The prefix length of this address under this label; `None` if it is not there.
 pub(crate) fn prefix_of(label: &str, ip: Ipv4Addr) -> Result<Option<u8>, Error> {
-    if label.len() >= libc::IFNAMSIZ {
+    if label.len() >= libc::IFNAMSIZ || label.contains('\0') {
         return Ok(None);
     }
     let what = || format!("looking for {ip} on {label}");

@@ -64,6 +64,9 @@ impl Netlink {
     /// # Errors
     /// See [`Netlink::links`].
     pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        if !link::is_name(name) {
+            return Ok(None);
+        }
         self.one(&format!("looking for interface {name}"), &link::by_name(name), RTM_NEWLINK, Link::parse)
     }
 
@@ -72,6 +75,10 @@ impl Netlink {
     /// # Errors
     /// See [`Netlink::links`].
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>, Error> {
+        // To the kernel 0 means "not given", and an index is a signed number.
+        if i32::try_from(index).map_or(true, |index| index == 0) {
+            return Ok(None);
+        }
         self.one(&format!("looking for interface {index}"), &link::by_index(index), RTM_NEWLINK, Link::parse)
     }
 
@@ -105,7 +112,10 @@ impl Netlink {
     /// # Errors
     /// See [`Netlink::links`].
     pub fn address6(&mut self, index: u32, ip: Ipv6Addr) -> Result<Option<Address>, Error> {
-        self.one(&format!("looking for {ip}"), &address::get6(index, ip), RTM_NEWADDR, Address::parse)
+        let what = format!("looking for {ip}");
+        let found = self.one(&what, &address::get6(index, ip), RTM_NEWADDR, Address::parse)?;
+        // Asked about a link that does not exist, the kernel looks on all of them.
+        Ok(found.filter(|address| address.index == index))
     }
 
     /// Adds an address. One that is there already is an error ([`Error::is_exists`]).
@@ -122,7 +132,17 @@ impl Netlink {
     /// # Errors
     /// See [`Netlink::links`]; one that is not there is [`Error::is_gone`].
     pub fn address_delete(&mut self, index: u32, ip: IpAddr, prefix: u8) -> Result<(), Error> {
-        self.act(&format!("removing {ip}/{prefix}"), &address::delete(index, ip, prefix))
+        let what = format!("removing {ip}/{prefix}");
+        let missed = match self.act(&what, &address::delete(index, ip, prefix, None)) {
+            Err(error) if ip.is_ipv4() && error.errno() == Errno::EADDRNOTAVAIL => error,
+            done => return done,
+        };
+        // One with a peer is found by its peer only, and to leave it behind would be worse than a dump.
+        let same = |a: &Address| a.index == index && a.ip == ip && a.prefix == prefix && a.peer.is_some();
+        match self.addresses()?.into_iter().find(same) {
+            Some(address) => self.act(&what, &address::delete(index, ip, prefix, address.peer)),
+            None => Err(missed),
+        }
     }
 
     /// Waits for an IPv6 address to be as `settled` wants it, and returns it; `None` if it vanishes.

@@ -14,6 +14,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_INFO_KIND: u16 = 1;
@@ -31,6 +32,8 @@ const IFF_LOWER_UP: u32 = 0x10000;
 
 /// The longest name that is not an alternative one, in bytes.
 const NAME_MAX: usize = 15;
+/// The longest alternative name, in bytes.
+const ALT_NAME_MAX: usize = 127;
 
 /// A link's flags (`IFF_*`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub struct Link {
     pub mtu: u32,
     /// Index of the bridge, bond or the like that it is part of.
     pub master: Option<u32>,
-    /// Index of the link that it is made on (VLAN, macvlan) or tied to (veth).
+    /// Index of the link that it is made on (VLAN, macvlan) or tied to (veth), if that is in the same namespace.
     pub lower: Option<u32>,
 }
 
@@ -111,6 +114,7 @@ impl Link {
             },
             ..Link::default()
         };
+        let mut lower_is_elsewhere = false;
         for (kind, value) in attributes(body.get(16..)?) {
             match kind {
                 IFLA_ADDRESS => link.mac = value.to_vec(),
@@ -118,6 +122,7 @@ impl Link {
                 IFLA_IFNAME => link.name = text(value),
                 IFLA_MTU => link.mtu = u32_at(value, 0)?,
                 IFLA_LINK => link.lower = u32_at(value, 0).filter(|index| *index != 0),
+                IFLA_LINK_NETNSID => lower_is_elsewhere = true,
                 IFLA_MASTER => link.master = u32_at(value, 0),
                 IFLA_LINKINFO => {
                     let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
@@ -129,6 +134,9 @@ impl Link {
                 }
                 _ => {}
             }
+        }
+        if lower_is_elsewhere {
+            link.lower = None;
         }
         Some(link)
     }
@@ -156,6 +164,11 @@ pub(crate) fn dump() -> Request {
 
 pub(crate) fn by_index(index: u32) -> Request {
     request(RTM_GETLINK, 0, index, 0).attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
+}
+
+/// Whether a link can have this name: the kernel refuses to look for longer ones, and stops reading at a zero byte.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=ALT_NAME_MAX).contains(&name.len()) && !name.contains('\0')
 }
 
 /// The kernel finds alternative names by either attribute, but takes the short one for short names only.

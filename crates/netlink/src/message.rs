@@ -108,24 +108,29 @@ fn message(bytes: &[u8]) -> Option<(Message<'_>, usize)> {
     let body = bytes.get(HEADER..length)?;
     let reply = match kind {
         NLMSG_ERROR => {
-            let errno = -i32::from_ne_bytes(body.get(..4)?.try_into().ok()?);
-            Reply::End { errno, words: words(body, flags) }
+            let code = i32::from_ne_bytes(body.get(..4)?.try_into().ok()?);
+            Reply::End { errno: code.saturating_neg(), words: words(body, flags, true) }
         }
         NLMSG_DONE => {
             // The result of a dump; older kernels leave it out.
             let errno = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
-            Reply::End { errno: errno.saturating_neg(), words: None }
+            Reply::End { errno: errno.saturating_neg(), words: words(body, flags, false) }
         }
         kind => Reply::Object { kind, body },
     };
     Some((Message { sequence, interrupted: flags & NLM_F_DUMP_INTR != 0, reply }, length))
 }
 
-fn words(body: &[u8], flags: u16) -> Option<String> {
+/// What the kernel says beside the code. An acknowledgement repeats the request first, the end of a dump does not.
+fn words(body: &[u8], flags: u16, repeats_request: bool) -> Option<String> {
     if flags & NLM_F_ACK_TLVS == 0 {
         return None;
     }
-    let request = if flags & NLM_F_CAPPED != 0 { HEADER } else { usize::try_from(u32_at(body, 4)?).ok()? };
+    let request = match repeats_request {
+        false => 0,
+        true if flags & NLM_F_CAPPED != 0 => HEADER,
+        true => usize::try_from(u32_at(body, 4)?).ok()?,
+    };
     let extra = body.get(4usize.checked_add(aligned(request))?..)?;
     attributes(extra).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG).map(|(_, value)| text(value))
 }

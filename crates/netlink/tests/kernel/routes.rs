@@ -1,0 +1,1 @@
+//! Routes: told, changed and put back exactly.
