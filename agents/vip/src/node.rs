@@ -37,7 +37,7 @@ impl Node {
             None => self.netlink.link_by_index(record.index)?,
         };
         let Some(link) = link else { return Ok(false) };
-        if config.source.is_some() || config.link_check != LinkCheck::Ignore && !link.carrier().is_up() {
+        if config.link_check != LinkCheck::Ignore && !link.carrier().is_up() {
             return Ok(false);
         }
         for wanted in &config.wanted {
@@ -52,7 +52,12 @@ impl Node {
                 return Ok(false);
             }
         }
-        Ok(true)
+        if config.source.is_none() {
+            return Ok(true);
+        }
+        let mut facts = Facts::default();
+        self.add_routes(&mut facts, Some(config), Some(record))?;
+        Ok(crate::source::fault(config, link.index, &facts).is_none())
     }
 
     /// Everything that a decision needs.
@@ -63,6 +68,16 @@ impl Node {
     ) -> Result<Facts, Failure> {
         let mut facts =
             Facts { links: self.netlink.links()?, addresses: self.netlink.addresses()?, routes: Vec::new() };
+        self.add_routes(&mut facts, config, record)?;
+        Ok(facts)
+    }
+
+    fn add_routes(
+        &mut self,
+        facts: &mut Facts,
+        config: Option<&Config>,
+        record: Option<&Record>,
+    ) -> Result<(), Failure> {
         let ips = crate::plan::addresses(config, record);
         for table in crate::source::tables(config, record) {
             for v4 in [true, false] {
@@ -71,7 +86,7 @@ impl Node {
                 }
             }
         }
-        Ok(facts)
+        Ok(())
     }
 
     /// The link for a start: the configured one, or the one that an earlier start chose, or the one that has the

@@ -76,7 +76,7 @@ ocf::parameters! {
         arp_count: Within<1, 1000> = "5" { reloadable: true },
         /// Interval of announcements, ms
         ///
-        /// Milliseconds between two announcements.
+        /// Milliseconds between two announcements; less than 10 counts as 10.
         arp_interval: Within<1, 60000> = "200" { reloadable: true },
         /// Number of announcements at each monitor
         ///
@@ -148,32 +148,32 @@ ocf::parameters! {
 
         /// Not supported: load sharing cluster IP
         ///
-        /// See clusterip_hash.
+        /// Not supported, see clusterip_hash.
         mac: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
-        /// The CLUSTERIP target of iptables, on which the load sharing of IPaddr2 stands, was removed from Linux 6.x. Use
+        /// Not supported: the CLUSTERIP target of iptables, on which the load sharing of IPaddr2 stands, was removed from Linux 6.x. Use
         /// several addresses (unique_clone_address) with DNS, or a load balancer (LVS, HAProxy) behind one address.
         clusterip_hash: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
-        /// See clusterip_hash.
+        /// Not supported, see clusterip_hash.
         clusterip_firewall: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
-        /// See clusterip_hash.
+        /// Not supported, see clusterip_hash.
         clusterip_hash_seed: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
-        /// See clusterip_hash.
+        /// Not supported, see clusterip_hash.
         clusterip_table: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
-        /// See clusterip_hash.
+        /// Not supported, see clusterip_hash.
         clusterip_chain: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
-        /// See clusterip_hash.
+        /// Not supported, see clusterip_hash.
         clusterip_mac_mangle: Option<NoClusterIp>,
     }
 }

@@ -38,7 +38,6 @@ impl Agent for Vip {
         Advertised::new(Action::Start, 20),
         Advertised::new(Action::Stop, 20),
         Advertised::monitor(20, 10, 0),
-        Advertised::monitor(20, 60, 10),
         Advertised::new(Action::ReloadAgent, 20),
         Advertised::new(Action::ValidateAll, 20),
         Advertised::new(Action::MetaData, 5),

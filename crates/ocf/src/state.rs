@@ -54,6 +54,10 @@ impl StateFile {
         &self.0
     }
 
+    fn new_path(&self) -> PathBuf {
+        self.0.with_extension("new")
+    }
+
     /// What it holds; `None` where there is none.
     ///
     /// # Errors
@@ -75,7 +79,7 @@ impl StateFile {
     pub fn save<T: Serialize>(&self, state: &T) -> Result<(), Failure> {
         let write = || -> anyhow::Result<()> {
             make_directory(self.0.parent().unwrap_or(Path::new("/")))?;
-            let new = self.0.with_extension("new");
+            let new = self.new_path();
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(&serde_json::to_vec(state)?)?;
@@ -89,6 +93,8 @@ impl StateFile {
     /// # Errors
     /// It is there and cannot be removed.
     pub fn remove(&self) -> Result<(), Failure> {
+        // One that was being written when its writer was killed.
+        let _may_not_be_there = fs::remove_file(self.new_path());
         match fs::remove_file(&self.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("removing {}", self.0.display()))?
