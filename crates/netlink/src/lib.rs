@@ -208,6 +208,39 @@ impl Netlink {
         self.act(&format!("replacing route {route}"), &route.replace())
     }
 
+    /// Puts `new` where `old` is, and touches no other route: [`Netlink::route_replace`] takes the first of several in
+    /// one place (the same network by two links is usual), whichever that is. A lifetime goes on as it was.
+    ///
+    /// There is no moment without a route, but where IPv6 has several in that place: there the kernel takes one that
+    /// differs from another by its source alone for the same, so the old one has to go first.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`]; if `old` is not there, or not as it was, [`Error::is_gone`].
+    pub fn route_change(&mut self, old: &Route, new: &Route) -> Result<(), Error> {
+        let what = format!("changing route {old}");
+        let mut place = self.routes(old.is_ipv4(), old.table)?;
+        place.retain(|route| route.same_place(old));
+        let Some(at) = place.iter().position(|route| route.same_as(old)) else {
+            return Err(Error::new(what, Errno::ESRCH, Some("it is not there, or was changed".into())));
+        };
+        let new = new.with_lifetime_of(&place[at]);
+        let first_is_old = if old.is_ipv4() { at == 0 } else { place.len() == 1 };
+        if first_is_old && new.same_place(old) {
+            return self.act(&what, &new.replace());
+        }
+        let (undo, second) = if old.is_ipv4() {
+            self.act(&what, &new.append())?;
+            (new.delete(), old.delete())
+        } else {
+            self.act(&what, &old.delete())?;
+            (place[at].append(), new.append())
+        };
+        self.act(&what, &second).inspect_err(|_| {
+            // The first half of a change that did not succeed is taken back; the error is the one that matters.
+            let _best_effort = self.act(&what, &undo);
+        })
+    }
+
     /// Adds a route whose place is free.
     ///
     /// # Errors

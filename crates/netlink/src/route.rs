@@ -1,7 +1,7 @@
 //! Routes (`struct rtmsg`), kept as the kernel gave them, so that they can be put back exactly. Pure.
 
 use crate::address::{family, ip, octets};
-use crate::attribute::{TYPE_MASK, attributes, push, raw_attributes, u32_at};
+use crate::attribute::{TYPE_MASK, aligned, attributes, push, raw_attributes, u16_at, u32_at};
 use crate::message::{Request, flag};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -22,9 +22,12 @@ const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const RTA_ENCAP_TYPE: u16 = 21;
 const RTA_ENCAP: u16 = 22;
+const RTA_EXPIRES: u16 = 23;
 const RTA_NH_ID: u16 = 30;
 
 const RTN_UNICAST: u8 = 1;
+/// The clock of `struct rta_cacheinfo`, in ticks a second (`USER_HZ`).
+const TICKS: u32 = 100;
 /// What of the flags is configuration (pervasive, onlink); the rest is state, such as "link is down".
 const CONFIGURED_FLAGS: u32 = 0x2 | 0x4;
 /// Answer with the entry of the table, not with what would be done by it.
@@ -92,9 +95,17 @@ impl Route {
             }
             let resolved =
                 [RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA, RTA_ENCAP, RTA_ENCAP_TYPE].contains(&kind);
-            // Counters and ages are no property of the route.
-            if kind != RTA_CACHEINFO && !(by_object && resolved) {
-                push(&mut route.attributes, raw, value);
+            match kind {
+                // Counters and ages are no property of the route; what is left of its life is asked for in seconds.
+                RTA_CACHEINFO => {
+                    let left = u32_at(value, 8)?;
+                    if left > 0 && left <= i32::MAX as u32 {
+                        push(&mut route.attributes, RTA_EXPIRES, &left.div_ceil(TICKS).to_ne_bytes());
+                    }
+                }
+                _ if by_object && resolved => {}
+                RTA_MULTIPATH => push(&mut route.attributes, raw, &configured_hops(value)?),
+                _ => push(&mut route.attributes, raw, value),
             }
         }
         Some(route)
@@ -124,23 +135,37 @@ impl Route {
     /// The same route with another preferred source, or with none.
     #[must_use]
     pub fn with_prefsrc(&self, source: Option<IpAddr>) -> Route {
-        let mut changed = Route { prefsrc: source, attributes: Vec::new(), ..self.clone() };
-        for (raw, value) in raw_attributes(&self.attributes) {
-            if raw & TYPE_MASK != RTA_PREFSRC {
-                push(&mut changed.attributes, raw, value);
+        let value = source.map(octets);
+        Route { prefsrc: source, ..self.with(RTA_PREFSRC, value.as_deref()) }
+    }
+
+    /// The same route with what is left of the other one's life (IPv6 only; most have none, and stay).
+    pub(crate) fn with_lifetime_of(&self, other: &Route) -> Route {
+        let left = attributes(&other.attributes).find(|(kind, _)| *kind == RTA_EXPIRES);
+        self.with(RTA_EXPIRES, left.map(|(_, value)| value))
+    }
+
+    /// The same route with this attribute instead of the one of its kind, or without one.
+    fn with(&self, kind: u16, value: Option<&[u8]>) -> Route {
+        let mut changed = Route { attributes: Vec::new(), ..self.clone() };
+        for (raw, other) in raw_attributes(&self.attributes) {
+            if raw & TYPE_MASK != kind {
+                push(&mut changed.attributes, raw, other);
             }
         }
-        if let Some(source) = source {
-            push(&mut changed.attributes, RTA_PREFSRC, &octets(source));
+        if let Some(value) = value {
+            push(&mut changed.attributes, kind, value);
         }
         changed
     }
 
-    /// Whether both are the same in every property; the order in which the kernel tells them does not count.
+    /// Whether both are the same in every property; the order in which the kernel tells them does not count, nor does
+    /// what is left of a lifetime, nor whether a link is down.
     pub fn same_as(&self, other: &Route) -> bool {
         let sorted = |route: &Route| {
             let mut all: Vec<(u16, Vec<u8>)> = raw_attributes(&route.attributes)
                 .map(|(kind, value)| (kind & TYPE_MASK, value.to_vec()))
+                .filter(|(kind, _)| *kind != RTA_EXPIRES)
                 .collect();
             all.sort();
             all
@@ -173,6 +198,11 @@ impl Route {
         self.request(RTM_NEWROUTE, flag::CREATE | flag::EXCL)
     }
 
+    /// Beside what is in its place already, as the last.
+    pub(crate) fn append(&self) -> Request {
+        self.request(RTM_NEWROUTE, flag::CREATE | flag::APPEND)
+    }
+
     pub(crate) fn delete(&self) -> Request {
         self.request(RTM_DELROUTE, 0)
     }
@@ -195,6 +225,22 @@ impl fmt::Display for Route {
             table => write!(f, " table {table}"),
         }
     }
+}
+
+/// The nexthops of a route (`struct rtnexthop`: length, flags, weight, link, attributes) without what is state in their
+/// flags; the kernel refuses a route to a nexthop that is said to be dead.
+fn configured_hops(value: &[u8]) -> Option<Vec<u8>> {
+    const FLAGS: usize = 2;
+    let mut hops = value.to_vec();
+    let mut at = 0;
+    while at < hops.len() {
+        let length = usize::from(u16_at(&hops, at)?);
+        let flags = hops.get_mut(at + FLAGS)?;
+        *flags &= CONFIGURED_FLAGS as u8;
+        // A hop of no length would never end.
+        at += aligned(length.max(1));
+    }
+    Some(hops)
 }
 
 fn header(family: u8, prefix: u8, table: u8, flags: u32) -> Vec<u8> {
