@@ -84,10 +84,15 @@ impl Disk {
             let entry = entry.with_context(listing)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Some(agent) = name.strip_suffix("-agent") {
-                let bytes = fs::read(entry.path()).with_context(|| format!("cannot read {name}"))?;
-                self.write(&format!("/usr/lib/ocf/resource.d/bascule/{agent}"), &bytes, 0o755)?;
+                self.install_agent(agent, &entry.path())?;
             }
         }
         Ok(())
+    }
+
+    /// Installs the program at `path` under this name.
+    pub(crate) fn install_agent(&self, name: &str, path: &Path) -> Result<()> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        self.write(&format!("/usr/lib/ocf/resource.d/bascule/{name}"), &bytes, 0o755)
     }
 }

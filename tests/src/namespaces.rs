@@ -175,6 +175,9 @@ impl Namespaces {
             if self.options.agents {
                 disk.install_agents(&crate::agents_dir())?;
             }
+            for (name, path) in &self.options.further_agents {
+                disk.install_agent(name, path)?;
+            }
         }
         Ok(())
     }

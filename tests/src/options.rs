@@ -1,5 +1,6 @@
 //! What a lab is made of, said before it starts.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub struct Options {
     pub(crate) start_within: Duration,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) agents: bool,
+    pub(crate) further_agents: Vec<(String, PathBuf)>,
     pub(crate) label: String,
     pub(crate) turn: Option<Arc<Turn>>,
 }
@@ -47,6 +49,7 @@ impl Options {
             start_within: Duration::from_secs(60),
             properties: Vec::new(),
             agents: true,
+            further_agents: Vec::new(),
             label: "test".to_owned(),
             turn: None,
         }
@@ -99,6 +102,13 @@ impl Options {
     #[must_use]
     pub fn stock_agents(mut self) -> Self {
         self.agents = false;
+        self
+    }
+
+    /// Installs the program at `path` on the nodes too, as `ocf:bascule:NAME`.
+    #[must_use]
+    pub fn agent(mut self, name: &str, path: &str) -> Self {
+        self.further_agents.push((name.to_owned(), path.into()));
         self
     }
 

@@ -80,6 +80,11 @@ impl Sandbox {
         Agent::new(agents_dir().join(format!("{name}-agent")))
     }
 
+    /// A call of the agent at this path.
+    pub fn agent_at(&self, program: &str) -> Agent {
+        Agent::new(PathBuf::from(program))
+    }
+
     /// A call of an agent of the distribution, such as `heartbeat/IPaddr2`.
     pub fn stock_agent(&self, name: &str) -> Agent {
         Agent::new(PathBuf::from("/usr/lib/ocf/resource.d").join(name)).env("OCF_ROOT", "/usr/lib/ocf")
