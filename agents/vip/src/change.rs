@@ -23,8 +23,11 @@ pub(crate) enum Change {
     },
     /// Replace a route by the same route with another source.
     SetSource { from: Route, to: Route },
-    /// Put back a route that is gone.
-    RestoreRoute { route: Route },
+    /// Put back a route that is gone, `beside` others that have the same place, or where none has.
+    RestoreRoute { route: Route, beside: bool },
+    /// Move a route behind the others that have the same place: one that was changed got there too, and the first is
+    /// the one that is used.
+    MoveBehind { route: Route },
     /// Give the address a label in the table of source address selection.
     AddAddressLabel { ip: Ipv6Addr, value: u32 },
     /// Take that label away.
@@ -33,6 +36,13 @@ pub(crate) enum Change {
     CutConnections { ip: IpAddr },
     /// Drop what the kernel cached about routes.
     FlushRouteCache,
+}
+
+impl Change {
+    /// Whether it is a route that it changes.
+    pub(crate) fn is_about_routes(&self) -> bool {
+        matches!(self, Change::SetSource { .. } | Change::RestoreRoute { .. } | Change::MoveBehind { .. })
+    }
 }
 
 impl fmt::Display for Change {
@@ -54,7 +64,8 @@ impl fmt::Display for Change {
                 Some(source) => write!(f, "making {source} the source of route {from}"),
                 None => write!(f, "leaving the source of route {from} to the kernel"),
             },
-            Change::RestoreRoute { route } => write!(f, "putting back route {route}"),
+            Change::RestoreRoute { route, .. } => write!(f, "putting back route {route}"),
+            Change::MoveBehind { route } => write!(f, "keeping route {route} in its order"),
             Change::AddAddressLabel { ip, value } => write!(f, "adding address label {value} for {ip}"),
             Change::RemoveAddressLabel { ip, value } => write!(f, "removing address label {value} of {ip}"),
             Change::CutConnections { ip } => write!(f, "resetting the TCP connections of {ip}"),

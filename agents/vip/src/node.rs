@@ -6,6 +6,7 @@ use crate::facts::Facts;
 use crate::record::Record;
 use crate::values::LinkCheck;
 use netlink::{Link, Netlink, diag, namespace};
+use nix::errno::Errno;
 use ocf::{Call, Code, Deadline, Failure, OrCode};
 use std::fs;
 use std::io::ErrorKind;
@@ -126,13 +127,26 @@ impl Node {
     pub(crate) fn apply(&mut self, change: &Change) -> Result<(), Failure> {
         let done = match change {
             Change::RaiseLink { index, .. } => self.netlink.link_up(*index),
-            Change::AddAddress { address, .. } => self.netlink.address_add(address),
+            Change::AddAddress { address, nic } => match self.netlink.address_add(address) {
+                Err(error) if error.errno() == Errno::EACCES && address.ip.is_ipv6() => {
+                    let what = format!(
+                        "{} cannot be added: IPv6 is disabled on {nic} (sysctl net.ipv6.conf.{nic}.disable_ipv6)",
+                        address.ip
+                    );
+                    return Err(Failure::new(Code::Installed, what));
+                }
+                added => added,
+            },
             Change::RemoveAddress { address, nic, keeps_secondaries, .. } => {
                 let _promoting = keeps_secondaries.then(|| PromoteSecondaries::on(nic));
                 self.netlink.address_delete(address.index, address.ip, address.prefix)
             }
-            Change::SetSource { to, .. } => self.netlink.route_replace(to),
-            Change::RestoreRoute { route } => self.netlink.route_add(route),
+            Change::SetSource { from, to } => self.netlink.route_change(from, to),
+            Change::RestoreRoute { route, beside: false } => self.netlink.route_add(route),
+            Change::RestoreRoute { route, beside: true } => self.netlink.route_append(route),
+            Change::MoveBehind { route } => {
+                self.netlink.route_delete(route).and_then(|()| self.netlink.route_append(route))
+            }
             Change::AddAddressLabel { ip, value } => self.netlink.address_label_add(*ip, *value),
             Change::RemoveAddressLabel { ip, value } => self.netlink.address_label_delete(*ip, *value),
             Change::CutConnections { ip } => diag::destroy_tcp(*ip, self.deadline.instant()).map(drop),

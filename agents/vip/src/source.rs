@@ -33,9 +33,13 @@ pub(crate) fn wanted_routes(config: &Config, index: u32, facts: &Facts) -> Resul
                     source.table
                 ));
             }
-            for before in chosen {
-                let after = before.with_prefsrc(Some(ip));
-                if !changes.iter().any(|change| change.before == *before) {
+            // Those beside a chosen one are remembered too: what happens to it moves them.
+            let beside = |route: &Route| route.is_ipv4() && chosen.iter().any(|one| one.same_place(route));
+            for before in &facts.routes {
+                let taken = chosen.contains(&before);
+                let known = changes.iter().any(|change| change.before == *before);
+                if !known && (taken || beside(before)) {
+                    let after = if taken { before.with_prefsrc(Some(ip)) } else { before.clone() };
                     changes.push(ChangedRoute { before: before.clone(), after });
                 }
             }
@@ -93,21 +97,19 @@ pub(crate) fn fault(config: &Config, index: u32, facts: &Facts) -> Option<String
 
 /// The changes that give the routes their source.
 pub(crate) fn take(changes: &[ChangedRoute]) -> Vec<Change> {
-    changes
-        .iter()
-        .filter(|change| change.before.prefsrc != change.after.prefsrc)
-        .map(|change| Change::SetSource { from: change.before.clone(), to: change.after.clone() })
-        .collect()
+    rewrite(changes.iter().map(|change| (&change.before, change.after.clone())).collect())
 }
 
-/// What a new start remembers: routes that were changed by an earlier one keep what they were before that.
+/// What a new start remembers: routes that were changed by an earlier one keep what they were before that. A route that
+/// somebody has since put in the place of a known one is the one to be remembered there.
 pub(crate) fn remember(earlier: &[ChangedRoute], now: &[ChangedRoute]) -> Vec<ChangedRoute> {
-    let mut all = earlier.to_vec();
-    for change in now {
-        if !all.iter().any(|known| known.after.same_as(&change.after)) {
-            all.push(change.clone());
-        }
-    }
+    let known = |change: &ChangedRoute| earlier.iter().any(|known| known.after.same_as(&change.after));
+    let replaced = |old: &ChangedRoute| {
+        !now.iter().any(|change| change.after.same_as(&old.after))
+            && now.iter().any(|change| change.after.same_place(&old.after) && !known(change))
+    };
+    let mut all: Vec<ChangedRoute> = earlier.iter().filter(|old| !replaced(old)).cloned().collect();
+    all.extend(now.iter().filter(|change| !known(change)).cloned());
     all
 }
 
@@ -117,31 +119,44 @@ pub(crate) fn remember(earlier: &[ChangedRoute], now: &[ChangedRoute]) -> Vec<Ch
 /// only gives the address up. One that is gone, as the kernel does with routes whose source address is removed by hand,
 /// is put back unless another route took its place.
 pub(crate) fn give_back(changed: &[ChangedRoute], ips: &[IpAddr], facts: &Facts) -> Vec<Change> {
-    let mut changes = Vec::new();
     let ours = |route: &Route| route.prefsrc.is_some_and(|source| ips.contains(&source));
+    let restored = |now: &Route| {
+        let known =
+            changed.iter().find(|change| change.after.same_as(now)).map(|change| change.before.clone());
+        let place = || changed.iter().find(|change| ours(now) && change.after.same_place(now));
+        let known = known.or_else(|| place().map(|change| now.with_prefsrc(change.before.prefsrc)));
+        let restored = known.unwrap_or_else(|| now.clone());
+        // A route that points to the address although we did not make it so (or have lost our memory of it) would
+        // vanish together with the address: IPv4 routes do.
+        let orphan = ours(&restored) && restored.is_unicast() && restored.protocol != KERNEL_PROTOCOL;
+        if orphan { restored.with_prefsrc(None) } else { restored }
+    };
+    let mut changes = rewrite(facts.routes.iter().map(|now| (now, restored(now))).collect());
     for ChangedRoute { before, after } in changed {
-        let now = facts.routes.iter().find(|route| route.same_place(after));
-        match now {
-            Some(now) if now.same_as(before) => {}
-            Some(now) if now.same_as(after) => {
-                changes.push(Change::SetSource { from: now.clone(), to: before.clone() });
-            }
-            Some(now) if ours(now) => {
-                changes.push(Change::SetSource { from: now.clone(), to: now.with_prefsrc(before.prefsrc) });
-            }
-            Some(_) => {}
-            None if before.oif.is_none_or(|oif| facts.link(oif).is_some_and(|link| link.flags.up)) => {
-                changes.push(Change::RestoreRoute { route: before.clone() });
-            }
-            None => {}
+        let there = facts.routes.iter().filter(|route| route.same_place(before)).count();
+        let once = changed.iter().filter(|change| change.before.same_place(before)).count();
+        let gone = !facts.routes.iter().any(|route| route.same_as(before) || route.same_as(after));
+        let possible = before.oif.is_none_or(|oif| facts.link(oif).is_some_and(|link| link.flags.up));
+        if gone && there < once && possible {
+            changes.push(Change::RestoreRoute { route: before.clone(), beside: once > 1 });
         }
     }
-    // A route that points to the address although nothing is remembered of it (the state was lost, or somebody else
-    // did it) would vanish together with the address: IPv4 routes do.
-    for route in facts.routes.iter().filter(|route| ours(route) && route.is_unicast()) {
-        let known = changed.iter().any(|change| change.after.same_place(route));
-        if !known && route.protocol != KERNEL_PROTOCOL {
-            changes.push(Change::SetSource { from: route.clone(), to: route.with_prefsrc(None) });
+    changes
+}
+
+/// The changes that make each of these routes, told in the order of their table, what stands beside it.
+///
+/// Of several IPv4 routes in one place the kernel uses the first. One that is not the first cannot be changed where it
+/// is: it becomes the last, and then those that came after it have to follow.
+fn rewrite(routes: Vec<(&Route, Route)>) -> Vec<Change> {
+    let differ = |from: &Route, to: &Route| from.prefsrc != to.prefsrc;
+    let mut changes = Vec::new();
+    for (at, (from, to)) in routes.iter().enumerate() {
+        let before = routes[..at].iter().filter(|(other, _)| other.same_place(from));
+        if differ(from, to) {
+            changes.push(Change::SetSource { from: (*from).clone(), to: to.clone() });
+        } else if from.is_ipv4() && before.skip(1).any(|(from, to)| differ(from, to)) {
+            changes.push(Change::MoveBehind { route: (*from).clone() });
         }
     }
     changes

@@ -116,7 +116,7 @@ fn what_somebody_else_changed_meanwhile_stays() {
     let other = route("0.0.0.0/0", 2, Some("192.0.2.253"), Some(100), None);
     assert_eq!(give_back(&[other]), []);
     // Gone, as the kernel does when the address is removed by hand.
-    assert_eq!(give_back(&[]), [Change::RestoreRoute { route: default0() }]);
+    assert_eq!(give_back(&[]), [Change::RestoreRoute { route: default0(), beside: false }]);
     let mut down = facts(&[]);
     down.links[0].flags.up = false;
     assert_eq!(super::give_back(&changed, &config(&VIP).ips(), &down), [], "the kernel would refuse");
@@ -145,4 +145,42 @@ fn the_tables_that_have_to_be_looked_at() {
     let other = config(&[("ip", "192.0.2.10"), ("source_for", "default"), ("source_table", "100")]);
     assert_eq!(tables(Some(&other), Some(&record)).into_iter().collect::<Vec<_>>(), [100, 254]);
     assert_eq!(tables(None, None).len(), 0);
+}
+
+#[test]
+fn routes_in_one_place_keep_their_order() {
+    let via = |gateway, source| route("0.0.0.0/0", 2, Some(gateway), None, source);
+    let (first, second) = (via("192.0.2.252", None), via("192.0.2.253", None));
+    let third = route("0.0.0.0/0", 3, Some("198.51.100.254"), None, None);
+    let before = facts(&[first.clone(), second.clone(), third.clone()]);
+    let changed = wanted_routes(&config(&VIP), 2, &before).unwrap();
+    let order =
+        |changes: &[Change]| said(changes).iter().map(|line| line[..6].to_owned()).collect::<Vec<_>>();
+    // The first is changed where it is. The second becomes the last, so the third has to follow.
+    assert_eq!(order(&take(&changed)), ["making", "making", "keepin"]);
+    let running = facts(&changed.iter().map(|change| change.after.clone()).collect::<Vec<_>>());
+    assert_eq!(order(&give_back(&changed, &config(&VIP).ips(), &running)), ["leavin", "leavin", "keepin"]);
+    // Killed while the third was moved.
+    let killed = facts(&running.routes[..2]);
+    let changes = give_back(&changed, &config(&VIP).ips(), &killed);
+    assert_eq!(changes.last(), Some(&Change::RestoreRoute { route: third, beside: true }));
+    assert_eq!(give_back(&changed, &config(&VIP).ips(), &before), []);
+}
+
+#[test]
+fn a_route_that_pointed_to_the_address_before_start_outlives_it() {
+    let by_hand = route("0.0.0.0/0", 2, Some("192.0.2.254"), Some(100), Some("192.0.2.10"));
+    let changed = wanted_routes(&config(&VIP), 2, &facts(std::slice::from_ref(&by_hand))).unwrap();
+    assert_eq!(take(&changed), []);
+    let back =
+        give_back(&remember(&[], &changed), &config(&VIP).ips(), &facts(std::slice::from_ref(&by_hand)));
+    assert_eq!(back, [Change::SetSource { from: by_hand, to: default0() }]);
+}
+
+#[test]
+fn a_route_that_replaced_a_known_one_is_remembered_instead() {
+    let first = wanted_routes(&config(&VIP), 2, &facts(&[default0()])).unwrap();
+    let other = route("0.0.0.0/0", 2, Some("192.0.2.253"), Some(100), None);
+    let second = wanted_routes(&config(&VIP), 2, &facts(&[other])).unwrap();
+    assert_eq!(remember(&first, &second), second);
 }

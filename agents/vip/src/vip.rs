@@ -74,10 +74,17 @@ impl Agent for Vip {
             return Ok(());
         }
         let added = start.added();
+        // On a link that is down nobody can be asked.
+        let (raise, changes): (Vec<_>, Vec<_>) =
+            start.changes.iter().partition(|change| matches!(change, Change::RaiseLink { .. }));
+        for change in raise {
+            call.log.info(change);
+            node.apply(change)?;
+        }
         self.refuse_if_taken(call, &facts, &link, &added)?;
         announcing::end(call)?;
         call.state_file().save(&start.record)?;
-        let done = self.carry_out(call, &mut node, &link, &start.changes);
+        let done = self.carry_out(call, &mut node, &link, &changes);
         if done.is_err() {
             undo(call, &mut node, &start.record);
         }
@@ -167,14 +174,21 @@ impl Vip {
         call: &Call,
         node: &mut Node,
         link: &Link,
-        changes: &[Change],
+        changes: &[&Change],
     ) -> Result<(), Failure> {
-        for change in changes {
+        // The kernel takes no source for a route whose duplicates it is still looking for.
+        let (routes, rest): (Vec<&Change>, Vec<&Change>) =
+            changes.iter().partition(|change| change.is_about_routes());
+        for change in rest {
             call.log.info(change);
             node.apply(change)?;
         }
         if !self.config.nodad {
             node.await_duplicate_detection(link.index, &self.config.ips())?;
+        }
+        for change in routes {
+            call.log.info(change);
+            node.apply(change)?;
         }
         Ok(())
     }
@@ -236,12 +250,18 @@ fn stop(call: &Call, config: Option<&Config>, record: Option<&Record>) -> Result
     if config.is_none() {
         namespaces.remove(0);
     }
+    // The one that the process is in already (`None`) first: there is no way back to it.
+    namespaces.sort_unstable();
     for namespace in namespaces {
         // A namespace that is gone took its addresses along.
         let Some(mut node) = Node::open(namespace, call.deadline)? else { continue };
         clear(call, &mut node, config, record)?;
     }
-    call.state_file().remove()
+    // A file that stays is no address that stays.
+    if let Err(failure) = call.state_file().remove() {
+        call.log.warning(format_args!("stopped, but {}", failure.reason));
+    }
+    Ok(())
 }
 
 /// Removes all that is the resource's in one namespace, and looks whether it is gone.
@@ -278,15 +298,20 @@ fn still_there(facts: &Facts, config: Option<&Config>, record: Option<&Record>) 
 
 /// Undoes a start that failed, as far as possible: the failure itself is what is reported.
 fn undo(call: &Call, node: &mut Node, record: &Record) {
-    let undone = (|| {
-        let facts = node.facts(None, Some(record))?;
-        for change in plan::undo(record, &facts) {
-            call.log.info(format_args!("undoing: {change}"));
-            node.apply(&change)?;
-        }
-        call.state_file().remove()
-    })();
-    if let Err(failure) = undone {
+    let give_up = |failure: Failure| {
         call.log.error(format_args!("undoing the start: {}; stop will go on with it", failure.reason));
+    };
+    let facts = match node.facts(None, Some(record)) {
+        Ok(facts) => facts,
+        Err(failure) => return give_up(failure),
+    };
+    let mut undone = Ok(());
+    for change in plan::undo(record, &facts) {
+        call.log.info(format_args!("undoing: {change}"));
+        // What cannot be undone does not keep the rest from it.
+        undone = node.apply(&change).and(undone);
+    }
+    if let Err(failure) = undone.and_then(|()| call.state_file().remove()) {
+        give_up(failure);
     }
 }

@@ -14,6 +14,8 @@ mod label_lookup;
 mod link;
 mod message;
 pub mod namespace;
+#[cfg(test)]
+mod oracle;
 mod route;
 mod socket;
 
@@ -247,6 +249,14 @@ impl Netlink {
     /// See [`Netlink::links`].
     pub fn route_add(&mut self, route: &Route) -> Result<(), Error> {
         self.act(&format!("adding route {route}"), &route.add())
+    }
+
+    /// Adds a route behind those that have the same place.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`]; if it is there already, [`Error::is_exists`].
+    pub fn route_append(&mut self, route: &Route) -> Result<(), Error> {
+        self.act(&format!("adding route {route}"), &route.append())
     }
 
     /// Removes a route.
