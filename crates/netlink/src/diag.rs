@@ -1,6 +1,6 @@
 //! TCP sockets by their local address, and their end (`SOCK_DESTROY`, sock_diag(7)).
 
-use crate::address::{family, ip};
+use crate::address::{family, ip, octets};
 use crate::attribute::u32_at;
 use crate::error::Error;
 use crate::message::{Request, flag};
@@ -15,6 +15,9 @@ const SOCK_DESTROY: u16 = 21;
 const IPPROTO_TCP: u8 = 6;
 /// All states of a connection (include/net/tcp_states.h): not 6 (time wait), 7 (closed), 10 (listening).
 const CONNECTED: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 12;
+/// The attribute with the kernel's filter program, and its one instruction of use here: compare the local address.
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
+const INET_DIAG_BC_S_COND: u8 = 7;
 /// `struct inet_diag_sockid`: ports, addresses, interface, cookie.
 const ID: usize = 48;
 
@@ -22,6 +25,25 @@ const ID: usize = 48;
 fn request(kind: u16, flags: u16, family: u8, states: u32, id: &[u8]) -> Request {
     let fixed = [&[family, IPPROTO_TCP, 0, 0][..], &states.to_ne_bytes(), id].concat();
     Request::new(kind, flags, &fixed)
+}
+
+/// A filter for sockets with this local address, so that a busy server does not tell of all it has: the instruction
+/// (`struct inet_diag_bc_op`: code, where to go on if it holds, where if not) and its condition (`struct
+/// inet_diag_hostcond`: family, prefix length, port, address). Beyond the end by four is "no". The kernel compares an
+/// IPv4 address with the IPv4 part of `::ffff:…` too.
+fn local_address_is(address: IpAddr) -> Vec<u8> {
+    const ANY_PORT: i32 = -1;
+    let bytes = octets(address);
+    let prefix = bytes.len() as u8 * 8;
+    let length = 12 + bytes.len() as u8;
+    [
+        &[INET_DIAG_BC_S_COND, length][..],
+        &u16::from(length + 4).to_ne_bytes(),
+        &[family(address), prefix, 0, 0],
+        &ANY_PORT.to_ne_bytes(),
+        &bytes,
+    ]
+    .concat()
 }
 
 /// A connection as `struct inet_diag_msg` tells it: family, local address, identity.
@@ -33,11 +55,11 @@ fn connection(body: &[u8]) -> Option<(u8, IpAddr, &[u8])> {
     Some((family, ip(source)?.to_canonical(), id))
 }
 
-/// Resets every TCP connection of this local address, and returns how many there were. The peers are told (RST), so the
+/// Resets every TCP connection of this local address, and returns how many sockets had one. The peers are told (RST), so the
 /// address has to be there still.
 ///
 /// # Errors
-/// The kernel does not offer this (`EOPNOTSUPP`), or does not answer until the deadline.
+/// The kernel does not offer this ([`Error::is_unsupported`]), or does not answer until the deadline.
 pub fn destroy_tcp(address: IpAddr, deadline: Instant) -> Result<usize, Error> {
     let what = format!("resetting the TCP connections of {address}");
     let mut socket = Socket::open(SockProtocol::NetlinkSockDiag, deadline)?;
@@ -45,7 +67,8 @@ pub fn destroy_tcp(address: IpAddr, deadline: Instant) -> Result<usize, Error> {
     // A socket of IPv6 may have a connection of IPv4 (as ::ffff:…).
     let families = if address.is_ipv4() { &[2, 10][..] } else { &[10][..] };
     for of in families {
-        let all = request(SOCK_DIAG_BY_FAMILY, flag::DUMP, *of, CONNECTED, &[0; ID]);
+        let all = request(SOCK_DIAG_BY_FAMILY, flag::DUMP, *of, CONNECTED, &[0; ID])
+            .attribute(INET_DIAG_REQ_BYTECODE, &local_address_is(address));
         let listed = socket.ask(&what, &all, |_, body| {
             if let Some((family, source, id)) = connection(body)
                 && source == address
@@ -61,7 +84,7 @@ pub fn destroy_tcp(address: IpAddr, deadline: Instant) -> Result<usize, Error> {
     }
     for (of, id) in &found {
         match socket.ask(&what, &request(SOCK_DESTROY, flag::ACK, *of, CONNECTED, id), |_, _| {}) {
-            // It ended by itself.
+            // It ended by itself, or by the reset of its other end on this node.
             Err(error) if error.is_gone() => {}
             done => done?,
         }

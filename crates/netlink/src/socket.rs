@@ -64,7 +64,7 @@ impl Socket {
         request: &Request,
         take: &mut dyn FnMut(u16, &[u8]),
     ) -> Result<bool, Error> {
-        self.sequence += 1;
+        self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         send(self.descriptor.as_raw_fd(), &request.bytes(sequence), MsgFlags::empty())
             .map_err(|errno| Error::new(what, errno, None))?;
@@ -83,7 +83,7 @@ impl Socket {
                 match reply {
                     Reply::End { errno: 0, .. } => return Ok(whole),
                     Reply::End { errno, words } => {
-                        return Err(Error::new(what, Errno::from_raw(errno), words));
+                        return Err(Error::told(what, errno, words));
                     }
                     Reply::Object { kind, body } => take(kind, body),
                 }

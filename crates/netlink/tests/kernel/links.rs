@@ -3,6 +3,7 @@
 use crate::*;
 use netlink::{Carrier, namespace};
 use std::fs::File;
+use std::os::fd::AsRawFd;
 
 #[test]
 fn a_link_is_found_by_name_alternative_name_and_index() {
@@ -67,16 +68,12 @@ fn kind_mac_mtu_and_ties_are_told() {
 /// An index in another namespace says nothing here, where it may be that of an unrelated link.
 #[test]
 fn what_a_link_is_tied_to_in_another_namespace_is_not_told() {
-    with_veth();
-    let here = File::open("/proc/thread-self/ns/net").unwrap();
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    fresh_namespace();
+    let other = File::open("/proc/thread-self/ns/net").unwrap();
+    fresh_namespace();
     ip("link add far0 type veth peer name far1");
-    let there = File::open("/proc/thread-self/ns/net").unwrap();
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&here));
-    ip(&format!("link set far1 netns {path}")
-        .replace("/proc/self", &format!("/proc/{}", std::process::id())));
+    ip(&format!("link set far1 netns /proc/{}/fd/{}", std::process::id(), other.as_raw_fd()));
     assert_eq!(open().link_by_name("far0").unwrap().unwrap().lower, None);
-    drop(there);
 }
 
 #[test]
@@ -124,32 +121,24 @@ fn a_link_that_is_gone_is_said_to_be() {
 #[test]
 fn a_namespace_is_entered_by_name_and_by_path_and_may_be_gone() {
     fresh_namespace();
-    let name = format!("netlink-test-{}", std::process::id());
-    ip(&format!("netns add {name}"));
-    // Removed whatever the assertions below say.
-    struct Removed(String);
-    impl Drop for Removed {
-        fn drop(&mut self) {
-            let _gone = Command::new("ip").args(["netns", "del", &self.0]).output();
-        }
-    }
-    let removed = Removed(name.clone());
-    ip(&format!("-n {name} link add inside type bridge"));
-    for way in [name.clone(), format!("/run/netns/{name}")] {
+    // A /run of its own: names of namespaces are files there, and those of the host are not ours to add to.
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    run("mount --make-rprivate /");
+    run("mount -t tmpfs tmpfs /run");
+    ip("netns add bascule-test");
+    ip("-n bascule-test link add inside type bridge");
+    for way in ["bascule-test", "/run/netns/bascule-test"] {
         fresh_namespace();
         assert_eq!(open().link_by_name("inside").unwrap(), None);
-        assert!(namespace::enter(&way).unwrap(), "{way}");
+        assert!(namespace::enter(way).unwrap(), "{way}");
         assert!(open().link_by_name("inside").unwrap().is_some(), "{way}");
     }
-    drop(removed);
-    assert!(!namespace::enter(&name).unwrap());
+    ip("netns del bascule-test");
+    assert!(!namespace::enter("bascule-test").unwrap());
     assert!(!namespace::enter("/nowhere/at-all").unwrap());
-    // What is no namespace: the file that is left when its mount is gone, as after a crash.
-    let left = std::env::temp_dir().join(&name);
-    File::create(&left).unwrap();
-    let entered = namespace::enter(left.to_str().unwrap());
-    std::fs::remove_file(&left).unwrap();
-    assert!(!entered.unwrap());
+    // What is left of a name when its mount is gone, as after a crash.
+    File::create("/run/netns/bascule-test").unwrap();
+    assert!(!namespace::enter("bascule-test").unwrap());
 }
 
 #[test]
