@@ -26,6 +26,17 @@ impl Facts {
         self.links.iter().find(named)
     }
 
+    /// The link that is down and whose network contains this address: its routes are gone, its addresses are not.
+    pub(crate) fn down_link_of(&self, ip: IpAddr) -> Option<u32> {
+        let down = |index| self.link(index).is_some_and(|link| !link.flags.up);
+        let network = |address: &&Address| address.ip != ip && address.contains(ip) && down(address.index);
+        self.addresses
+            .iter()
+            .filter(network)
+            .max_by_key(|address| address.prefix)
+            .map(|address| address.index)
+    }
+
     /// What a link is called in a message.
     pub(crate) fn name(&self, index: u32) -> String {
         self.link(index).map_or_else(|| format!("interface {index}"), |link| link.name.clone())

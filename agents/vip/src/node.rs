@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::facts::Facts;
 use crate::record::Record;
 use crate::values::LinkCheck;
-use netlink::{Link, Netlink, diag, namespace};
+use netlink::{Link, Netlink, Route, diag, namespace};
 use nix::errno::Errno;
 use ocf::{Call, Code, Deadline, Failure, OrCode};
 use std::fs;
@@ -112,12 +112,13 @@ impl Node {
         let index = match present {
             Some(index) => index,
             None => {
-                let none = || {
-                    missing(format!("no interface of this node has a network that contains {ip}: set nic"))
-                };
-                let route = self.netlink.route_match(ip)?.ok_or_else(none)?;
                 // A route through a gateway, or the default one, leads away from here.
-                route.oif.filter(|_| route.is_connected() && route.destination().1 > 0).ok_or_else(none)?
+                let leads_here =
+                    |route: &Route| route.is_connected() && route.destination().1 > 0 && route.oif.is_some();
+                let routed = self.netlink.route_match(ip)?.filter(leads_here).and_then(|route| route.oif);
+                routed.or_else(|| facts.down_link_of(ip)).ok_or_else(|| {
+                    missing(format!("no interface of this node has a network that contains {ip}: set nic"))
+                })?
             }
         };
         facts.link(index).cloned().ok_or_else(|| missing(format!("interface {index} has just vanished")))
