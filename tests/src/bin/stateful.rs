@@ -72,9 +72,10 @@ impl Agent for Stateful {
 
     fn start(&self, call: &Call) -> Result<(), Failure> {
         if self.faulty("panic") {
-            let nothing: Option<()> = None;
-            #[expect(clippy::unwrap_used, reason = "the panic is what is tested")]
-            nothing.unwrap();
+            #[expect(clippy::panic, reason = "it is what is tested")]
+            {
+                panic!("a bug of the agent");
+            }
         }
         if self.faulty("hang") {
             return call.deadline.wait_for("what never comes", Duration::from_millis(5), || Ok(None));

@@ -1,0 +1,26 @@
+//! The demo, as `make demo` plays it: it is how people meet the project, so it has to work.
+
+use std::process::{Command, Stdio};
+
+#[test]
+fn the_demo_plays_to_its_end_and_tells_the_outage() {
+    let output = Command::new(env!("CARGO_BIN_EXE_demo"))
+        .env("DEMO_LABEL", format!("test-{}", std::process::id()))
+        .env_remove("KEEP")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the demo starts");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}\n{complained}");
+    for part in [
+        "pcs resource create vip ocf:bascule:vip",
+        "* vip\t(ocf:bascule:vip):\t Started",
+        "The client was without its address for",
+        "is a member again",
+    ] {
+        assert!(shown.contains(part), "{part:?} in {shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "colours are for terminals only: {shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "it fits into 100 columns: {shown}");
+}
