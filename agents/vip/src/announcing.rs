@@ -76,6 +76,13 @@ pub(crate) fn announce(
     // Even with nothing left to send: closing a packet socket waits for the kernel, and nobody has to wait for that.
     detach("vip-announce", &[announcer.as_fd()], || {
         let Ok(_lock) = lock.try_lock() else { return };
+        // A stop that came before this lock did not find this process. It is over when no operation is under way (nor
+        // is the start that this began in), and every later one finds it.
+        let operation = PidLock::at(call.run_file("lock"));
+        let over = || Ok(operation.holder()?.is_none().then_some(()));
+        if call.deadline.wait_for("start to end", Duration::from_millis(1), over).is_err() {
+            return;
+        }
         let _nobody_to_tell = announcer.rest(rest, || {
             // Stop ends this process before it removes the address. Should it have missed it by an instant, the
             // address is gone, and must not be announced any more.

@@ -17,9 +17,6 @@ pub(crate) enum Change {
         nic: String,
         /// Why it goes, where that is not plain: somebody else configured it.
         foreign: bool,
-        /// It is the primary of its network and others depend on it: the kernel is told to promote one of them
-        /// instead of removing them all.
-        keeps_secondaries: bool,
     },
     /// Replace a route by the same route with another source.
     SetSource { from: Route, to: Route },

@@ -7,11 +7,12 @@ use crate::record::Record;
 use crate::values::LinkCheck;
 use netlink::{Link, Netlink, Route, diag, namespace};
 use nix::errno::Errno;
-use ocf::{Call, Code, Deadline, Failure, OrCode};
+use ocf::{Call, Code, Deadline, Failure, OrCode, RUN_DIRECTORY};
+use process::{Guard, PidLock};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A way to the kernel, in the network namespace of the resource.
 pub(crate) struct Node {
@@ -138,8 +139,8 @@ impl Node {
                 }
                 added => added,
             },
-            Change::RemoveAddress { address, nic, keeps_secondaries, .. } => {
-                let _promoting = keeps_secondaries.then(|| PromoteSecondaries::on(nic));
+            Change::RemoveAddress { address, nic, .. } => {
+                let _promoting = address.ip.is_ipv4().then(|| PromoteSecondaries::on(nic, self.deadline));
                 self.netlink.address_delete(address.index, address.ip, address.prefix)
             }
             Change::SetSource { from, to } => self.netlink.route_change(from, to),
@@ -209,20 +210,28 @@ pub(crate) fn record(call: &Call) -> Option<Record> {
     })
 }
 
-/// Has the kernel promote a secondary address when the primary of its network goes, for as long as this lives.
+/// Has the kernel promote a secondary address when the primary of its network goes, for as long as this lives: left
+/// alone, it removes all of them with it.
+///
+/// Which address is the primary may change between a look and the removal, so this is for every removal; and since the
+/// switch is the interface's, one process at a time has it, or one would switch back what another needs.
 struct PromoteSecondaries {
     path: PathBuf,
     before: Option<Vec<u8>>,
+    /// Without it (`/run` is full) the address has to go all the same.
+    _turn: Option<Guard>,
 }
 
 impl PromoteSecondaries {
-    fn on(nic: &str) -> PromoteSecondaries {
+    fn on(nic: &str, deadline: Deadline) -> PromoteSecondaries {
+        let lock = PidLock::at(Path::new(RUN_DIRECTORY).join("vip/promote_secondaries.lock"));
+        let turn = lock.lock_until(deadline.instant()).ok();
         let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{nic}/promote_secondaries"));
         let before = fs::read(&path).ok().filter(|value| value.trim_ascii() == b"0");
         if before.is_some() {
             let _best_effort = fs::write(&path, "1");
         }
-        PromoteSecondaries { path, before }
+        PromoteSecondaries { path, before, _turn: turn }
     }
 }
 

@@ -334,13 +334,6 @@ fn broadcast(wanted: Broadcast, place: Placed) -> Option<Ipv4Addr> {
 }
 
 fn remove_address(address: &Address, record: Option<&Record>, facts: &Facts) -> Change {
-    let depends = |other: &Address| {
-        other.index == address.index
-            && other.ip != address.ip
-            && other.flags.secondary
-            && other.prefix == address.prefix
-            && address.contains(other.ip)
-    };
     Change::RemoveAddress {
         address: address.clone(),
         nic: facts.name(address.index),
@@ -348,9 +341,6 @@ fn remove_address(address: &Address, record: Option<&Record>, facts: &Facts) -> 
             !(record.held(address.ip).is_some_and(|held| held.prefix == address.prefix)
                 && record.index == address.index)
         }),
-        keeps_secondaries: address.ip.is_ipv4()
-            && !address.flags.secondary
-            && facts.addresses.iter().any(depends),
     }
 }
 
@@ -365,6 +355,12 @@ pub(crate) fn stop(config: Option<&Config>, record: Option<&Record>, facts: &Fac
         let places = facts.places(*ip, lvs);
         if cut && !places.is_empty() {
             changes.push(Change::CutConnections { ip: *ip });
+        }
+        // Without a memory of the start there is only the configuration to say that there is a label.
+        if let (None, Some(value), IpAddr::V6(ip), false) =
+            (record, config.and_then(|config| config.address_label), *ip, places.is_empty())
+        {
+            changes.push(Change::RemoveAddressLabel { ip, value });
         }
         changes.extend(places.into_iter().map(|address| remove_address(address, record, facts)));
     }

@@ -226,27 +226,21 @@ fn what_was_only_found_survives_a_failed_start_but_not_a_stop() {
 }
 
 #[test]
-fn stop_needs_neither_configuration_nor_record_and_spares_secondaries() {
+fn stop_needs_neither_configuration_nor_record() {
     let config = one();
-    let mut primary = facts(&[address(2, "192.0.2.10/24")]);
-    primary.addresses.remove(0);
-    let mut secondary = address(2, "192.0.2.20/24");
-    secondary.flags.secondary = true;
-    primary.addresses.push(secondary);
-    let [Change::RemoveAddress { keeps_secondaries: true, foreign: true, .. }] =
-        &stop(Some(&config), None, &primary)[..]
-    else {
-        panic!("{:?}", stop(Some(&config), None, &primary));
+    let running = facts(&[address(2, "192.0.2.10/24")]);
+    let [Change::RemoveAddress { foreign: true, .. }] = &stop(Some(&config), None, &running)[..] else {
+        panic!("{:?}", stop(Some(&config), None, &running));
     };
     let record = Record {
         index: 2,
         addresses: vec![Held { ip: config.ips()[0], prefix: 24, found: false }],
         ..Record::default()
     };
-    let [Change::RemoveAddress { foreign: false, .. }] = &stop(None, Some(&record), &primary)[..] else {
+    let [Change::RemoveAddress { foreign: false, .. }] = &stop(None, Some(&record), &running)[..] else {
         panic!("by the record alone");
     };
-    assert_eq!(stop(None, None, &primary), []);
+    assert_eq!(stop(None, None, &running), []);
 }
 
 proptest! {

@@ -243,7 +243,9 @@ impl Vip {
 /// Stops by what is configured and what is remembered, whichever there is.
 fn stop(call: &Call, config: Option<&Config>, record: Option<&Record>) -> Result<(), Failure> {
     // First, or a late announcement would take the address back from its new node.
-    announcing::end(call)?;
+    if let Err(failure) = announcing::end(call) {
+        call.log.warning(format_args!("{}; removing the address all the same", failure.reason));
+    }
     let mut namespaces = vec![config.and_then(|config| config.namespace.as_deref())];
     let then = record.map(|record| record.namespace.as_deref());
     namespaces.extend(then.filter(|then| config.is_none() || *then != namespaces[0]));

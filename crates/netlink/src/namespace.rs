@@ -3,7 +3,8 @@
 use crate::error::Error;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Moves this thread into a network namespace; `false` if there is none of that name.
@@ -14,7 +15,9 @@ pub fn enter(name: &str) -> Result<bool, Error> {
     let what = || format!("entering network namespace {name}");
     let path = if name.starts_with('/') { PathBuf::from(name) } else { Path::new("/run/netns").join(name) };
     let failed = |errno| Error::new(what(), errno, None);
-    let file = match File::open(&path) {
+    // A file that is no namespace (a FIFO, say) must not hold us up.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed(Errno::from_raw(error.raw_os_error().unwrap_or(0)))),

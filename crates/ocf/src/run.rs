@@ -194,6 +194,11 @@ fn lock(call: &Call) -> Result<Option<Guard>, Failure> {
         }
         _ => match lock.lock_until(call.deadline.instant()) {
             Err(process::Error::Held { by, .. }) => Err(busy(by)),
+            // What a full or read-only /run forbids is no reason to leave the resource running, and the node to be fenced.
+            Err(error) if call.action == Action::Stop => {
+                call.log.warning(format_args!("{error}; stopping without a lock"));
+                Ok(None)
+            }
             locked => Ok(Some(locked?)),
         },
     }
