@@ -5,6 +5,9 @@ use netlink::diag::destroy_tcp;
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 
+/// RT_TABLE_LOCAL: the node's own addresses.
+const LOCAL: u32 = 255;
+
 /// A connection to a new listener at this address: client, server, listener.
 fn connection(address: &str) -> (TcpStream, TcpStream, TcpListener) {
     let listener = TcpListener::bind((address, 0)).unwrap();
@@ -35,6 +38,12 @@ fn connections_of_the_address_are_reset_and_no_others() {
     ip("address add 10.0.0.9/32 dev lo");
     ip("address add 10.0.0.10/32 dev lo");
     ip("address add 2001:db8::9/128 dev lo nodad");
+    // Even without duplicate detection the kernel routes to a new IPv6 address only a moment later, from its work queue.
+    let end = soon();
+    while open().route_match(addr("2001:db8::9")).unwrap().is_none_or(|route| route.table != LOCAL) {
+        assert!(Instant::now() < end, "there is no route to the address");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let nine = connection("10.0.0.9");
     let ten = connection("10.0.0.10");
     let six = connection("2001:db8::9");
