@@ -4,12 +4,16 @@
 //! with the thread and its children, whatever happens to the test.
 
 use crate::agents_dir;
+use crate::job::Job;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// The namespaces of one test.
 #[derive(Debug)]
@@ -75,6 +79,64 @@ impl Sandbox {
         listed.lines().filter_map(on).collect()
     }
 
+    /// All that an agent may have changed: addresses, routes of all tables, rules, address labels. Lifetimes, which pass
+    /// by themselves, are left out.
+    pub fn everything(&self) -> String {
+        let all = self.sh("ip -o address show
+            ip -d route show table all; ip -6 -d route show table all
+            ip rule show; ip -6 rule show; ip addrlabel list");
+        let lasting = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let expiry = words.iter().position(|word| *word == "expires").unwrap_or(words.len());
+            let kept = words[..expiry].iter().chain(words.iter().skip(expiry + 2));
+            kept.copied().collect::<Vec<_>>().join(" ")
+        };
+        all.lines().map(lasting).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits for a shell script to succeed.
+    ///
+    /// # Panics
+    /// It does not within ten seconds.
+    #[track_caller]
+    pub fn until(&self, script: &str) {
+        let begin = Instant::now();
+        while !self.holds(script) {
+            let state = || self.sh("ip address show; ip route show table all");
+            assert!(begin.elapsed() < Duration::from_secs(10), "never: {script}\n{}", state());
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The processes of this network namespace that have this name (its first 15 characters).
+    pub fn processes(&self, name: &str) -> Vec<u32> {
+        let namespace = |path: String| std::fs::read_link(path).ok();
+        let ours = namespace("/proc/thread-self/ns/net".into());
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        })
+        .filter(|pid| namespace(format!("/proc/{pid}/ns/net")) == ours)
+        .collect()
+    }
+
+    /// Listens to ARP and ICMPv6 on the `eth0` of the peer.
+    ///
+    /// # Panics
+    /// tcpdump does not start.
+    pub fn listen(&self) -> Listener {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", "peer", "tcpdump", "-Z", "root", "-nn", "-e", "-tt", "-l"]);
+        command.args(["--immediate-mode", "-i", "eth0", "arp or icmp6"]);
+        let mut job = Job::start("tcpdump", command).expect("tcpdump");
+        while job.is_running() && !job.stderr().contains("listening on") {
+            sleep(Duration::from_millis(2));
+        }
+        assert!(job.is_running(), "tcpdump: {}", job.stderr());
+        Listener { job, markers: 0 }
+    }
+
     /// A call of the built agent of this name, such as `vip`.
     pub fn agent(&self, name: &str) -> Agent {
         Agent::new(agents_dir().join(format!("{name}-agent")))
@@ -88,6 +150,43 @@ impl Sandbox {
     /// A call of an agent of the distribution, such as `heartbeat/IPaddr2`.
     pub fn stock_agent(&self, name: &str) -> Agent {
         Agent::new(PathBuf::from("/usr/lib/ocf/resource.d").join(name)).env("OCF_ROOT", "/usr/lib/ocf")
+    }
+}
+
+/// What the peer hears.
+pub struct Listener {
+    job: Job,
+    markers: u8,
+}
+
+impl Listener {
+    /// The packets that tcpdump has told of, one line each, those that have this text: perhaps not yet all.
+    pub fn so_far(&self, text: &str) -> Vec<String> {
+        self.job.stdout().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    /// All packets that have been sent until now, one line each, those that have this text. It asks for addresses from
+    /// 192.0.2.255 down, a new one each time.
+    ///
+    /// # Panics
+    /// The link does not carry packets.
+    #[track_caller]
+    pub fn heard(&mut self, text: &str) -> Vec<String> {
+        // Somebody is asked for who does not exist: what was sent before the question has been heard with it.
+        self.markers += 1;
+        let marker = format!("192.0.2.{}", 255 - self.markers);
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        socket.send_to(b"?", format!("{marker}:9")).expect("a way to the peer");
+        let question = format!("who-has {marker} ");
+        let begin = Instant::now();
+        loop {
+            let all = self.job.stdout();
+            if let Some((before, _)) = all.split_once(&question) {
+                return before.lines().filter(|line| line.contains(text)).map(str::to_owned).collect();
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "the peer hears nothing: {all}");
+            sleep(Duration::from_millis(2));
+        }
     }
 }
 
