@@ -80,18 +80,18 @@ pub(crate) fn announce(
         // is the start that this began in), and every later one finds it.
         let operation = PidLock::at(call.run_file("lock"));
         let over = || Ok(operation.holder()?.is_none().then_some(()));
-        if call.deadline.wait_for("start to end", Duration::from_millis(1), over).is_err() {
-            return;
-        }
-        let _nobody_to_tell = announcer.rest(rest, || {
-            // Stop ends this process before it removes the address. Should it have missed it by an instant, the
-            // address is gone, and must not be announced any more.
+        let ready = call.deadline.wait_for("start to end", Duration::from_millis(1), over);
+        let still_ours = || {
+            // Should a stop have missed this process all the same, the address is gone, and must not be announced.
             let deadline = Deadline::new(Instant::now(), Duration::from_secs(1));
             let node = Node::open(None, deadline);
             node.is_ok_and(|node| {
                 node.is_some_and(|mut node| ips.iter().all(|ip| node.has(index, &label, *ip)))
             })
-        });
+        };
+        if ready.is_ok() && still_ours() {
+            let _nobody_to_tell = announcer.rest(rest, still_ours);
+        }
     })?;
     Ok(())
 }

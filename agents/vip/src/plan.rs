@@ -269,15 +269,28 @@ pub(crate) fn start(
                     found.push(ip);
                 }
             }
-            Standing::Absent => changes.push(add(config, link, place)),
+            Standing::Absent => {
+                changes.extend(label(config, ip));
+                changes.push(add(config, link, place));
+            }
             Standing::Wrong { mendable: true, .. } => {
                 let remove = facts.places(ip, config.lvs);
                 changes.extend(remove.into_iter().map(|address| remove_address(address, record, facts)));
+                changes.extend(label(config, ip));
                 changes.push(add(config, link, place));
             }
             Standing::Wrong { what, mendable: false } => {
                 let advice = "this resource did not put it there; remove it (ip address del), or change the parameters";
                 return Err(Failure::generic(format!("{what}: {advice}")));
+            }
+        }
+        if let (Some(value), IpAddr::V6(ip)) = (config.address_label, ip)
+            && !next.address_labels.contains(&(ip, value))
+        {
+            next.address_labels.push((ip, value));
+            // One that is added has got it just before.
+            if held.found {
+                changes.extend(label(config, ip.into()));
             }
         }
         next.addresses.retain(|known| known.ip != ip);
@@ -291,18 +304,18 @@ pub(crate) fn start(
                 }
             }
         }
-        if let (Some(value), IpAddr::V6(ip)) = (config.address_label, ip)
-            && !next.address_labels.contains(&(ip, value))
-        {
-            next.address_labels.push((ip, value));
-            changes.push(Change::AddAddressLabel { ip, value });
-        }
     }
     let routes =
         source::wanted_routes(config, link.index, facts).map_err(|what| Failure::new(Code::Args, what))?;
     changes.extend(source::take(&routes));
     next.routes = source::remember(&next.routes, &routes);
     Ok(Start { record: next, changes, found })
+}
+
+/// Gives an IPv6 address its label. Before the address, so that one which is there has it, wherever a start was killed.
+fn label(config: &Config, ip: IpAddr) -> Option<Change> {
+    let (Some(value), IpAddr::V6(ip)) = (config.address_label, ip) else { return None };
+    Some(Change::AddAddressLabel { ip, value })
 }
 
 fn add(config: &Config, link: &Link, place: Placed) -> Change {

@@ -97,7 +97,12 @@ pub(crate) fn fault(config: &Config, index: u32, facts: &Facts) -> Option<String
 
 /// The changes that give the routes their source.
 pub(crate) fn take(changes: &[ChangedRoute]) -> Vec<Change> {
-    rewrite(changes.iter().map(|change| (&change.before, change.after.clone())).collect())
+    let now: Vec<&Route> = changes.iter().map(|change| &change.before).collect();
+    let wanted = |place: &Route| {
+        let here = changes.iter().filter(|change| change.before.same_place(place));
+        here.map(|change| (Some(&change.before), change.after.clone())).collect()
+    };
+    places(&now).into_iter().flat_map(|place| arrange(&place, wanted(place[0]))).collect()
 }
 
 /// What a new start remembers: routes that were changed by an earlier one keep what they were before that. A route that
@@ -120,43 +125,87 @@ pub(crate) fn remember(earlier: &[ChangedRoute], now: &[ChangedRoute]) -> Vec<Ch
 /// is put back unless another route took its place.
 pub(crate) fn give_back(changed: &[ChangedRoute], ips: &[IpAddr], facts: &Facts) -> Vec<Change> {
     let ours = |route: &Route| route.prefsrc.is_some_and(|source| ips.contains(&source));
-    let restored = |now: &Route| {
-        let known =
-            changed.iter().find(|change| change.after.same_as(now)).map(|change| change.before.clone());
-        let place = || changed.iter().find(|change| ours(now) && change.after.same_place(now));
-        let known = known.or_else(|| place().map(|change| now.with_prefsrc(change.before.prefsrc)));
-        let restored = known.unwrap_or_else(|| now.clone());
-        // A route that points to the address although we did not make it so (or have lost our memory of it) would
-        // vanish together with the address: IPv4 routes do.
-        let orphan = ours(&restored) && restored.is_unicast() && restored.protocol != KERNEL_PROTOCOL;
-        if orphan { restored.with_prefsrc(None) } else { restored }
+    // A route that points to the address although we did not make it so (or have lost our memory of it) would vanish
+    // together with the address: IPv4 routes do.
+    let freed = |route: Route| {
+        let orphan = ours(&route) && route.is_unicast() && route.protocol != KERNEL_PROTOCOL;
+        if orphan { route.with_prefsrc(None) } else { route }
     };
-    let mut changes = rewrite(facts.routes.iter().map(|now| (now, restored(now))).collect());
-    for ChangedRoute { before, after } in changed {
-        let there = facts.routes.iter().filter(|route| route.same_place(before)).count();
-        let once = changed.iter().filter(|change| change.before.same_place(before)).count();
-        let gone = !facts.routes.iter().any(|route| route.same_as(before) || route.same_as(after));
-        let possible = before.oif.is_none_or(|oif| facts.link(oif).is_some_and(|link| link.flags.up));
-        if gone && there < once && possible {
-            changes.push(Change::RestoreRoute { route: before.clone(), beside: once > 1 });
+    let possible =
+        |route: &Route| route.oif.is_none_or(|oif| facts.link(oif).is_some_and(|link| link.flags.up));
+    let mut all: Vec<&Route> = facts.routes.iter().collect();
+    all.extend(changed.iter().map(|change| &change.before));
+    let mut changes = Vec::new();
+    for place in places(&all) {
+        let known: Vec<_> = changed.iter().filter(|change| change.before.same_place(place[0])).collect();
+        let now: Vec<&Route> = facts.routes.iter().filter(|route| route.same_place(place[0])).collect();
+        let find = |like: &Route| now.iter().copied().find(|route| route.same_as(like));
+        // Where there are both, a change was killed half way; what it had made goes with the address.
+        let became = |change: &ChangedRoute| find(&change.before).or_else(|| find(&change.after));
+        let of_known = |route: &Route| {
+            known.iter().any(|change| change.before.same_as(route) || change.after.same_as(route))
+        };
+        let mut wanted: Vec<(Option<&Route>, Route)> = Vec::new();
+        for change in &known {
+            let there = became(change);
+            if there.is_some() || now.len() < known.len() && possible(&change.before) {
+                wanted.push((there, freed(change.before.clone())));
+            }
         }
+        let source = known.first().and_then(|change| change.before.prefsrc);
+        let foreign = now.iter().copied().filter(|route| !of_known(route)).map(|route| {
+            let to =
+                if ours(route) && !known.is_empty() { route.with_prefsrc(source) } else { route.clone() };
+            (Some(route), freed(to))
+        });
+        let in_front = now.iter().take_while(|route| !of_known(route)).count();
+        let mut foreign: Vec<_> = foreign.collect();
+        wanted.extend(foreign.split_off(in_front));
+        foreign.extend(wanted);
+        changes.extend(arrange(&now, foreign));
     }
     changes
 }
 
-/// The changes that make each of these routes, told in the order of their table, what stands beside it.
+/// The routes by the place that they have, in which they are in the order of their table.
+fn places<'a>(routes: &[&'a Route]) -> Vec<Vec<&'a Route>> {
+    let mut places: Vec<Vec<&Route>> = Vec::new();
+    for route in routes {
+        match places.iter_mut().find(|place| place[0].same_place(route)) {
+            Some(place) => place.push(route),
+            None => places.push(vec![route]),
+        }
+    }
+    places
+}
+
+/// The changes that make of the routes in one place what is wanted there, in the order wanted: each what it is now, if
+/// it is there, and what it becomes.
 ///
-/// Of several IPv4 routes in one place the kernel uses the first. One that is not the first cannot be changed where it
-/// is: it becomes the last, and then those that came after it have to follow.
-fn rewrite(routes: Vec<(&Route, Route)>) -> Vec<Change> {
-    let differ = |from: &Route, to: &Route| from.prefsrc != to.prefsrc;
+/// Of several IPv4 routes in one place the kernel uses the first, so that their order counts. One that is not the first
+/// cannot be changed where it is: it becomes the last, and those that come after it have to follow.
+fn arrange(now: &[&Route], wanted: Vec<(Option<&Route>, Route)>) -> Vec<Change> {
+    let crowded = wanted.len() > 1;
     let mut changes = Vec::new();
-    for (at, (from, to)) in routes.iter().enumerate() {
-        let before = routes[..at].iter().filter(|(other, _)| other.same_place(from));
-        if differ(from, to) {
-            changes.push(Change::SetSource { from: (*from).clone(), to: to.clone() });
-        } else if from.is_ipv4() && before.skip(1).any(|(from, to)| differ(from, to)) {
-            changes.push(Change::MoveBehind { route: (*from).clone() });
+    let mut follow = false;
+    for (at, (from, to)) in wanted.into_iter().enumerate() {
+        let Some(from) = from else {
+            changes.push(Change::RestoreRoute { route: to, beside: crowded });
+            follow = true;
+            continue;
+        };
+        let differs = from.prefsrc != to.prefsrc;
+        let stays = !follow && now.get(at).is_some_and(|other| std::ptr::eq(*other, from));
+        let stays = stays && (at == 0 || !differs) || !from.is_ipv4();
+        if !stays {
+            follow = true;
+            // The first one would be changed where it is.
+            if !differs || now.first().is_some_and(|first| std::ptr::eq(*first, from)) {
+                changes.push(Change::MoveBehind { route: from.clone() });
+            }
+        }
+        if differs {
+            changes.push(Change::SetSource { from: from.clone(), to });
         }
     }
     changes

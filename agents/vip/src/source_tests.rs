@@ -163,7 +163,17 @@ fn routes_in_one_place_keep_their_order() {
     // Killed while the third was moved.
     let killed = facts(&running.routes[..2]);
     let changes = give_back(&changed, &config(&VIP).ips(), &killed);
-    assert_eq!(changes.last(), Some(&Change::RestoreRoute { route: third, beside: true }));
+    assert_eq!(changes.last(), Some(&Change::RestoreRoute { route: third.clone(), beside: true }));
+    // Killed before the third was moved: what is there is right, but not in its order.
+    let killed = facts(&[first.clone(), third.clone(), second.clone()]);
+    let moved = [Change::MoveBehind { route: second.clone() }, Change::MoveBehind { route: third.clone() }];
+    assert_eq!(give_back(&changed, &config(&VIP).ips(), &killed), moved);
+    // Killed between the two halves of a change: the second is there as it was and as it is to be.
+    let killed = facts(&[first, second, third.clone(), changed[1].after.clone()]);
+    assert_eq!(give_back(&changed, &config(&VIP).ips(), &killed), []);
+    // The address was removed by hand, and two routes with it.
+    let changes = give_back(&changed, &config(&VIP).ips(), &facts(&[third]));
+    assert_eq!(order(&changes), ["puttin", "puttin", "keepin"]);
     assert_eq!(give_back(&changed, &config(&VIP).ips(), &before), []);
 }
 

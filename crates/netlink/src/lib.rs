@@ -225,6 +225,10 @@ impl Netlink {
         let Some(at) = place.iter().position(|route| route.same_as(old)) else {
             return Err(Error::new(what, Errno::ESRCH, Some("it is not there, or was changed".into())));
         };
+        if place.iter().any(|route| route.same_as(new)) {
+            // The second half of a change whose process was killed.
+            return if new.same_as(old) { Ok(()) } else { self.act(&what, &old.delete()) };
+        }
         let new = new.with_lifetime_of(&place[at]);
         let first_is_old = if old.is_ipv4() { at == 0 } else { place.len() == 1 };
         if first_is_old && new.same_place(old) {
