@@ -94,6 +94,21 @@ impl Sandbox {
         all.lines().map(lasting).collect::<Vec<_>>().join("\n")
     }
 
+    /// Fails unless [`Sandbox::everything`] is as it was, and shows only what is not.
+    ///
+    /// # Panics
+    /// Something is not.
+    #[track_caller]
+    pub fn assert_unchanged(&self, before: &str, when: impl fmt::Display) {
+        let now = self.everything();
+        let missing = |from: &str, of: &str, sign: char| {
+            let missing = of.lines().filter(|line| !from.lines().any(|other| other == *line));
+            missing.map(|line| format!("{sign} {line}\n")).collect::<String>()
+        };
+        let difference = missing(&now, before, '-') + &missing(before, &now, '+');
+        assert!(now == before, "{when}:\n{difference}(no line: the order)\n{now}");
+    }
+
     /// Waits for a shell script to succeed.
     ///
     /// # Panics
