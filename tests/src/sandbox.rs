@@ -83,7 +83,7 @@ impl Sandbox {
     /// by themselves, and link-local addresses, which come by themselves, are left out.
     pub fn everything(&self) -> String {
         let all = self.sh("ip -o address show
-            ip -d route show table all; ip -6 -d route show table all
+            ip -4 -d route show table all; ip -6 -d route show table all
             ip rule show; ip -6 rule show; ip addrlabel list");
         let lasting = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
