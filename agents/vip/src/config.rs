@@ -1,7 +1,7 @@
 //! What the parameters mean together: pure. Everything that can be judged without a look at a node is judged here.
 
 use crate::parameters::Parameters;
-use crate::values::{Broadcast, Destination, Label, LinkCheck, NAME_MAX, bits};
+use crate::values::{Broadcast, Destination, Label, LinkCheck, NAME_MAX, bits, usable};
 use ocf::CloneMeta;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -201,8 +201,11 @@ fn wanted(given: &Parameters, clone: Option<&CloneMeta>, faults: &mut Vec<String
     for spec in given.ip.iter() {
         let prefix =
             spec.prefix.or(given.cidr_netmask.map(|mask| mask.prefix).filter(|p| *p <= bits(spec.ip)));
-        let Some(ip) = plus(spec.ip, number) else {
-            faults.push(format!("ip: {} plus clone number {number} is no address", spec.ip));
+        let Some(ip) = plus(spec.ip, number).filter(|ip| usable(*ip)) else {
+            faults.push(format!(
+                "ip: {} plus clone number {number} is no address that a host can have",
+                spec.ip
+            ));
             continue;
         };
         if wanted.iter().any(|other| other.ip == ip) {

@@ -16,6 +16,14 @@ fn prefix(text: &str, ip: IpAddr) -> Option<u8> {
     text.parse().ok().filter(|prefix| plain && *prefix <= bits(ip))
 }
 
+/// Whether it is an address that a host can have.
+pub(crate) fn usable(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast() && ip.to_ipv4_mapped().is_none(),
+    }
+}
+
 /// An address, possibly with its own prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressSpec {
@@ -33,11 +41,7 @@ impl Value for AddressSpec {
             None => (text, None),
         };
         let ip: IpAddr = address.parse().map_err(|_| accepts())?;
-        let usable = match ip {
-            IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast(),
-            IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast() && ip.to_ipv4_mapped().is_none(),
-        };
-        if !usable {
+        if !usable(ip) {
             return Err("an address that a host can have".into());
         }
         match length {
