@@ -71,8 +71,8 @@ ocf::parameters! {
 
         /// Number of announcements at start
         ///
-        /// Gratuitous ARP (IPv4) or unsolicited neighbour advertisements (IPv6). The first leaves before start
-        /// returns, the others in the background.
+        /// How many times start announces the address, by gratuitous ARP (IPv4) or unsolicited neighbour advertisements
+        /// (IPv6). The first leaves before start returns, the others in the background.
         arp_count: Within<1, 1000> = "5" { reloadable: true },
         /// Interval of announcements, ms
         ///
@@ -80,25 +80,27 @@ ocf::parameters! {
         arp_interval: Within<1, 60000> = "200" { reloadable: true },
         /// Number of announcements at each monitor
         ///
-        /// Announced again at every recurring monitor, for switches and routers that forget. 0 is none.
+        /// How many times every recurring monitor announces the address again, for switches and routers that forget.
+        /// 0 is none.
         arp_count_refresh: Within<0, 100> = "0" { reloadable: true },
         /// Announcements in the background
         ///
-        /// With false, start returns when all announcements have left.
+        /// With true, which is the default for both families, start returns after the first announcement and the others
+        /// leave in the background. With false, start returns when all have left.
         arp_bg: Option<bool> { reloadable: true },
         /// Program that sends announcements
         ///
-        /// Taken for compatibility: the names that IPaddr2 knows are accepted and make no difference, because this
-        /// agent sends announcements itself, on InfiniBand too.
+        /// Taken for compatibility with IPaddr2: the names that it knows are accepted and make no difference, because
+        /// this agent sends announcements itself, on InfiniBand too.
         arp_sender: Option<Sender> { reloadable: true },
         /// Options of that program
         ///
-        /// Taken for compatibility, without effect.
+        /// Taken for compatibility with IPaddr2, without effect: see arp_sender.
         send_arp_opts: Option<String> { reloadable: true },
 
         /// What a link without carrier means
         ///
-        /// With true, an address on an interface that is down or has no carrier is a failure, so that the address
+        /// With true (the default), an address on an interface that is down or has no carrier is a failure, so that it
         /// moves to another node. With degraded it is reported and stays. With false it is not looked at, and start
         /// takes an interface up that is down.
         check_link_status: LinkCheck = "true" { reloadable: true },
@@ -112,11 +114,11 @@ ocf::parameters! {
         source_for: Option<List<Destination>>,
         /// Routing table of source_for
         ///
-        /// A number, or main, default, local.
+        /// The routing table in which source_for looks: a number, or main (the default), default, local.
         source_table: Table = "main",
         /// Metric of the routes of source_for
         ///
-        /// Only routes with this metric (priority) are changed.
+        /// source_for changes only routes with this metric (priority). Left out, those of any metric.
         source_metric: Option<Within<0, 4294967295>>,
 
         /// Cut TCP connections at stop
@@ -126,7 +128,7 @@ ocf::parameters! {
         cut_connections: bool = "false" { reloadable: true },
         /// Flush the routing cache at stop
         ///
-        /// Drops what the kernel has cached about routes.
+        /// Stop drops what the kernel has cached about routes.
         flush_routes: bool = "false" { reloadable: true },
 
         /// LVS direct routing
@@ -140,6 +142,8 @@ ocf::parameters! {
         /// that it is not chosen for outgoing connections such as health checks.
         lvs_ipv6_addrlabel: bool = "false",
         /// Value of that label
+        ///
+        /// Value of the label that lvs_ipv6_addrlabel gives.
         lvs_ipv6_addrlabel_value: Within<0, 4294967294> = "99",
         /// Add the clone's number to the address
         ///
@@ -152,8 +156,9 @@ ocf::parameters! {
         mac: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
-        /// Not supported: the CLUSTERIP target of iptables, on which the load sharing of IPaddr2 stands, was removed from Linux 6.x. Use
-        /// several addresses (unique_clone_address) with DNS, or a load balancer (LVS, HAProxy) behind one address.
+        /// Not supported: the CLUSTERIP target of iptables, on which the load sharing of IPaddr2 stands, was removed
+        /// from Linux. Use several addresses (unique_clone_address) with DNS, or a load balancer (LVS, HAProxy) behind
+        /// one address.
         clusterip_hash: Option<NoClusterIp>,
         /// Not supported: load sharing cluster IP
         ///
