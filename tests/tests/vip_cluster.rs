@@ -275,14 +275,14 @@ fn a_partition_never_makes_two_nodes_serve_the_address() {
         // Late answers of the old one would come now.
         sleep(Duration::from_secs(1));
         fenced.push(old.clone());
-        let death = lab.fenced().last().unwrap().at;
         for ping in pings {
             let seen = ping.finish();
             seen.assert_never_served_twice();
             let holders = seen.holders();
             let [before, after] = holders.as_slice() else { panic!("not first one, then the other: {seen}") };
             assert_eq!((before.node.as_ref(), after.node.as_ref()), (Some(&old), Some(&new)), "{seen}");
-            // So no question was answered by both.
+            // Dead in between: no question was answered by both.
+            let death = lab.fenced().last().unwrap().at;
             assert!(
                 before.to <= death.duration_since(begun).unwrap(),
                 "{old} answered after its death: {seen}"
