@@ -22,6 +22,9 @@ mod wire;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: ocf::Arena = ocf::Arena::new();
+
 fn main() -> ExitCode {
     ocf::run::<vip::Vip>()
 }

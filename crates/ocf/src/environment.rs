@@ -7,43 +7,58 @@ use std::time::Duration;
 
 /// The variables of the protocol, read once. A copy: deciding on them needs no process environment.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, OsString>);
+pub struct Environment {
+    /// Those of the resource, without their prefix: every monitor looks for some fifty of them.
+    parameters: BTreeMap<String, OsString>,
+    others: BTreeMap<String, OsString>,
+}
 
 const PREFIXES: [&str; 4] = ["OCF_", "HA_", "PCMK_", "CRM_"];
+const PARAMETER: &str = "OCF_RESKEY_";
 
 impl Environment {
     /// Those of the variables that the protocol is about; names that are not UTF-8 are none of ours.
     pub fn new(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
-        let ours = variables.filter_map(|(name, value)| {
-            let name = name.into_string().ok()?;
-            PREFIXES.iter().any(|prefix| name.starts_with(prefix)).then_some((name, value))
-        });
-        Environment(ours.collect())
+        let mut environment = Environment::default();
+        for (name, value) in variables {
+            if let Some(name) = name.to_str()
+                && PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            {
+                environment.set(name, value);
+            }
+        }
+        environment
     }
 
     /// Sets a variable.
-    pub fn set(&mut self, name: impl Into<String>, value: impl Into<OsString>) {
-        self.0.insert(name.into(), value.into());
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        match name.strip_prefix(PARAMETER) {
+            Some(name) => self.parameters.insert(name.to_owned(), value.into()),
+            None => self.others.insert(name.to_owned(), value.into()),
+        };
     }
 
     /// A variable's bytes.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
-        self.0.get(name).map(OsString::as_os_str)
+        match name.strip_prefix(PARAMETER) {
+            Some(name) => self.parameter(name),
+            None => self.others.get(name).map(OsString::as_os_str),
+        }
     }
 
     /// A variable's text; `None` also where it is empty or not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.raw(name)?.to_str().filter(|text| !text.is_empty())
+        readable(self.raw(name))
     }
 
     /// A parameter's bytes, by its name in the CIB.
     pub fn parameter(&self, name: &str) -> Option<&OsStr> {
-        self.raw(&format!("OCF_RESKEY_{name}"))
+        self.parameters.get(name).map(OsString::as_os_str)
     }
 
     /// A meta attribute's text, such as `interval`.
     pub fn meta(&self, name: &str) -> Option<&str> {
-        self.text(&format!("OCF_RESKEY_CRM_meta_{name}"))
+        readable(self.parameter(&["CRM_meta_", name].concat()))
     }
 
     fn meta_number(&self, name: &str) -> Option<u32> {
@@ -172,6 +187,11 @@ impl Environment {
             all_nodes: words("notify_all_uname"),
         })
     }
+}
+
+/// A variable's text; `None` also where it is empty or not UTF-8.
+fn readable(value: Option<&OsStr>) -> Option<&str> {
+    value?.to_str().filter(|text| !text.is_empty())
 }
 
 /// Where the trace of a call goes (`trace_ra`, `trace_file`, `trace_dir`).

@@ -9,6 +9,7 @@
 
 mod action;
 mod agent;
+mod arena;
 mod code;
 mod deadline;
 mod environment;
@@ -24,6 +25,7 @@ mod verdict;
 
 pub use action::{Action, Advertised, Role};
 pub use agent::{Agent, Call, describe};
+pub use arena::Arena;
 pub use code::{Code, Failure, OrCode, Status};
 pub use deadline::Deadline;
 pub use environment::{CloneMeta, Environment, Notification, Operation, Peer, Trace, When};

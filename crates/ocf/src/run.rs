@@ -9,7 +9,7 @@ use crate::log::{Log, one_line, timestamp};
 use crate::parameters::{Parameters, Problem};
 use crate::state::{file_name, fnv1a, make_directory};
 use crate::verdict::{Outcome, verdict};
-use crate::{Action, Agent, Call, Code, Deadline, Failure, Status, describe, metadata};
+use crate::{Action, Agent, Call, Code, Deadline, Description, Failure, Status, describe, metadata};
 use process::{Guard, PidLock};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -32,28 +32,13 @@ pub fn run<A: Agent>() -> ExitCode {
     let (action, person) = match Action::parse(word) {
         // The protocol gives one argument, and has further ones ignored.
         Some(action) if !options => (action, false),
-        _ if word == "usage" => return print(&usage(&describe::<A>())),
-        None if !word.starts_with('-') => {
-            to_stderr(&usage(&describe::<A>()));
-            return ExitCode::from(Code::Unimplemented as u8);
-        }
-        _ => match by_hand(&describe::<A>(), arguments.into_iter()) {
-            Request::Print(text) => return print(&text),
-            Request::Refuse(text) => {
-                to_stderr(&text);
-                return ExitCode::from(Code::Args as u8);
-            }
-            Request::Call(action, variables) => {
-                variables.into_iter().for_each(|(name, value)| environment.set(name, value));
-                (action, true)
-            }
+        known => match by_a_person(&describe::<A>(), known, arguments, &mut environment) {
+            Ok(action) => (action, true),
+            Err(code) => return code,
         },
     };
     if action == Action::MetaData {
-        return match metadata(&describe::<A>()) {
-            Ok(document) => print(&document),
-            Err(_) => ExitCode::from(Code::Generic as u8),
-        };
+        return document(&describe::<A>());
     }
     let outcome = call::<A>(action, environment, begin);
     if person {
@@ -63,6 +48,46 @@ pub fn run<A: Agent>() -> ExitCode {
         to_stderr(&format!("{prefix}{}\n", one_line(reason)));
     }
     ExitCode::from(outcome.code)
+}
+
+/// What a person asks for, or Pacemaker with a word that is no action: an action, with its variables set, or an answer
+/// that was given here. Apart from [`run`], so that its room on the stack and in memory is not taken by every monitor.
+#[cold]
+#[inline(never)]
+fn by_a_person(
+    about: &Description,
+    known: Option<Action>,
+    arguments: Vec<OsString>,
+    environment: &mut Environment,
+) -> Result<Action, ExitCode> {
+    let word = arguments.get(1).and_then(|word| word.to_str()).unwrap_or("");
+    if word == "usage" {
+        return Err(print(&usage(about)));
+    }
+    if known.is_none() && !word.starts_with('-') {
+        to_stderr(&usage(about));
+        return Err(ExitCode::from(Code::Unimplemented as u8));
+    }
+    match by_hand(about, arguments.into_iter()) {
+        Request::Print(text) => Err(print(&text)),
+        Request::Refuse(text) => {
+            to_stderr(&text);
+            Err(ExitCode::from(Code::Args as u8))
+        }
+        Request::Call(action, variables) => {
+            variables.into_iter().for_each(|(name, value)| environment.set(&name, value));
+            Ok(action)
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn document(about: &Description) -> ExitCode {
+    match metadata(about) {
+        Ok(document) => print(&document),
+        Err(_) => ExitCode::from(Code::Generic as u8),
+    }
 }
 
 /// Runs one action of the protocol.
@@ -227,6 +252,8 @@ fn instance<A: Agent>(environment: &Environment) -> Result<String, Failure> {
     Ok(format!("default-{:016x}", fnv1a(&unique)))
 }
 
+#[cold]
+#[inline(never)]
 fn open_trace(trace: &Trace, agent: &str, instance: &str, action: Action) -> Option<File> {
     let path = match trace {
         Trace::Descriptor(number) => PathBuf::from(format!("/proc/self/fd/{number}")),
