@@ -208,8 +208,9 @@ fn wanted(given: &Parameters, clone: Option<&CloneMeta>, faults: &mut Vec<String
             ));
             continue;
         };
-        if wanted.iter().any(|other| other.ip == ip) {
-            faults.push(format!("ip: {ip} is named twice"));
+        let twice = format!("ip: {ip} is named twice");
+        if wanted.iter().any(|other| other.ip == ip) && !faults.contains(&twice) {
+            faults.push(twice);
         }
         wanted.push(Wanted { ip, prefix });
     }
