@@ -28,18 +28,18 @@ impl Node {
         {
             return Ok(None);
         }
-        Ok(Some(Node { netlink: Netlink::open(deadline.instant())?, deadline }))
+        Ok(Some(Node { netlink: Netlink::new(deadline.instant()), deadline }))
     }
 
     /// The cheap look of a monitor: whether all is as it should be, by a few questions whose cost does not grow with the
     /// number of addresses on the node. Anything else (`false`) is worth a thorough look.
     pub(crate) fn all_good_at_a_glance(&mut self, config: &Config, record: &Record) -> Result<bool, Failure> {
         let link = match &config.nic {
-            Some(name) => self.netlink.link_by_name(name)?,
-            None => self.netlink.link_by_index(record.index)?,
+            Some(name) => self.netlink.link_state_by_name(name)?,
+            None => self.netlink.link_state_by_index(record.index)?,
         };
         let Some(link) = link else { return Ok(false) };
-        if config.link_check != LinkCheck::Ignore && !link.carrier().is_up() {
+        if config.link_check != LinkCheck::Ignore && !link.running {
             return Ok(false);
         }
         for wanted in &config.wanted {

@@ -1,7 +1,7 @@
 //! Addresses, links, routes and TCP connections of the kernel, over one synchronous netlink socket.
 //!
 //! Messages are encoded and read by pure functions over bytes (`message`, `attribute`, and one module a family); the socket
-//! is the edge. Nothing is waited for beyond the deadline that [`Netlink::open`] is given. Replies are what the kernel
+//! is the edge. Nothing is waited for beyond the deadline that [`Netlink::new`] is given. Replies are what the kernel
 //! says: unknown attributes are skipped (or kept, in a [`Route`]), truncated or foreign datagrams are never taken for an
 //! answer, and a dump that was disturbed by a change is asked for again.
 
@@ -10,10 +10,10 @@ mod attribute;
 pub mod diag;
 mod error;
 mod label;
-mod label_lookup;
 mod link;
 mod message;
 pub mod namespace;
+mod netdevice;
 #[cfg(test)]
 mod oracle;
 mod route;
@@ -22,11 +22,13 @@ mod socket;
 pub use address::{Address, AddressFlags, NewAddress};
 pub use error::Error;
 pub use link::{Carrier, Link, LinkFlags};
+pub use netdevice::LinkState;
 pub use route::Route;
 
 use address::RTM_NEWADDR;
 use link::RTM_NEWLINK;
 use message::{Request, flag};
+use netdevice::NetDevice;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 use route::RTM_NEWROUTE;
@@ -37,20 +39,33 @@ use std::time::Instant;
 /// Events about IPv6 addresses (linux/rtnetlink.h).
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 
-/// A way to the kernel's network configuration, in the network namespace in which it was opened.
+/// A way to the kernel's network configuration, in the network namespace of the thread that asks first. Each of its
+/// two sockets is opened when it is first needed: a monitor of IPv4 addresses has no use for netlink itself.
 #[derive(Debug)]
 pub struct Netlink {
-    socket: Socket,
+    socket: Option<Socket>,
+    lookups: Option<NetDevice>,
     deadline: Instant,
 }
 
 impl Netlink {
-    /// Opens a socket for questions that all have to be answered by `deadline`.
-    ///
-    /// # Errors
-    /// There is no socket to be had.
-    pub fn open(deadline: Instant) -> Result<Netlink, Error> {
-        Ok(Netlink { socket: Socket::open(SockProtocol::NetlinkRoute, deadline)?, deadline })
+    /// For questions that all have to be answered by `deadline`.
+    pub fn new(deadline: Instant) -> Netlink {
+        Netlink { socket: None, lookups: None, deadline }
+    }
+
+    fn socket(&mut self) -> Result<&mut Socket, Error> {
+        match &mut self.socket {
+            Some(socket) => Ok(socket),
+            none => Ok(none.insert(Socket::open(SockProtocol::NetlinkRoute, self.deadline)?)),
+        }
+    }
+
+    fn lookups(&mut self) -> Result<&NetDevice, Error> {
+        match &mut self.lookups {
+            Some(lookups) => Ok(lookups),
+            none => Ok(none.insert(NetDevice::open()?)),
+        }
     }
 
     /// All links.
@@ -84,6 +99,28 @@ impl Netlink {
         self.one(&format!("looking for interface {index}"), &link::by_index(index), RTM_NEWLINK, Link::parse)
     }
 
+    /// The state of the link of this name or alternative name, by questions that cost next to nothing and wait for
+    /// no lock of the kernel, whatever other programs do to its links.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn link_state_by_name(&mut self, name: &str) -> Result<Option<LinkState>, Error> {
+        let index = if netdevice::fits(name) {
+            self.lookups()?.index(name)?
+        } else {
+            self.link_by_name(name)?.map(|link| link.index)
+        };
+        index.map_or(Ok(None), |index| self.link_state_by_index(index))
+    }
+
+    /// The same for the link of this index.
+    ///
+    /// # Errors
+    /// See [`Netlink::links`].
+    pub fn link_state_by_index(&mut self, index: u32) -> Result<Option<LinkState>, Error> {
+        self.lookups()?.state(index)
+    }
+
     /// Takes a link up.
     ///
     /// # Errors
@@ -106,7 +143,7 @@ impl Netlink {
     /// # Errors
     /// See [`Netlink::links`].
     pub fn address4(&mut self, label: &str, ip: Ipv4Addr) -> Result<Option<u8>, Error> {
-        label_lookup::prefix_of(label, ip)
+        self.lookups()?.prefix_of(label, ip)
     }
 
     /// This IPv6 address on this link. Its cost does not grow with the number of addresses.
@@ -288,7 +325,7 @@ impl Netlink {
     }
 
     fn act(&mut self, what: &str, request: &Request) -> Result<(), Error> {
-        self.socket.ask(what, request, |_, _| {})
+        self.socket()?.ask(what, request, |_, _| {})
     }
 
     fn list<T>(
@@ -299,7 +336,7 @@ impl Netlink {
         parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
         let mut all = Vec::new();
-        self.socket.ask(what, request, |told, body| {
+        self.socket()?.ask(what, request, |told, body| {
             if told == kind {
                 all.extend(parse(body));
             }

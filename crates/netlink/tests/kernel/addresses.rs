@@ -179,7 +179,7 @@ fn waiting_ends_at_the_deadline_and_when_the_address_vanishes() {
     let v0 = index("v0");
     ip("address add 2001:db8::9/64 dev v0 nodad");
     let nine: Ipv6Addr = "2001:db8::9".parse().unwrap();
-    let mut hurried = Netlink::open(Instant::now() + Duration::from_millis(50)).unwrap();
+    let mut hurried = Netlink::new(Instant::now() + Duration::from_millis(50));
     let error = hurried.await_address6(v0, nine, |_| false).unwrap_err();
     assert!(error.timed_out(), "{error}");
     let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();

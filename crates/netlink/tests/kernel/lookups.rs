@@ -106,3 +106,51 @@ fn five_thousand_addresses_of_each_family_are_all_told() {
         assert!(netlink.address6(index("v0"), v6(&format!("2001:db8::{n:x}"))).unwrap().is_some());
     }
 }
+
+#[test]
+fn the_state_of_a_link_is_told_by_any_of_its_names_and_by_its_index() {
+    with_veth();
+    ip("link property add dev v0 altname uplink");
+    ip("link property add dev v0 altname a-name-longer-than-an-interface-may-have");
+    let index = index("v0");
+    let mut netlink = open();
+    for name in ["v0", "uplink", "a-name-longer-than-an-interface-may-have"] {
+        let state = netlink.link_state_by_name(name).unwrap().unwrap();
+        assert_eq!((state.name.as_str(), state.index), ("v0", index), "{name}");
+    }
+    assert_eq!(netlink.link_state_by_index(index).unwrap().unwrap().name, "v0");
+    for name in
+        ["", "eth9", "v0:1", "v", "v00", "v0\0", "\0v0", "é", "longer-than-fifteen", &"x".repeat(70_000)]
+    {
+        assert_eq!(netlink.link_state_by_name(name).unwrap(), None, "{name:?}");
+    }
+    for index in [0, 4711, i32::MAX as u32, u32::MAX] {
+        assert_eq!(netlink.link_state_by_index(index).unwrap(), None, "{index}");
+    }
+}
+
+/// The summary of the older questions is that of netlink.
+#[test]
+fn the_state_of_a_link_follows_its_carrier() {
+    with_veth();
+    let running = |name: &str| {
+        let mut netlink = open();
+        netlink.link_state_by_name(name).unwrap().unwrap().running
+    };
+    let becomes = |name: &str, expected: bool| {
+        let end = soon();
+        while running(name) != expected {
+            assert!(Instant::now() < end, "{name} does not become {expected}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let told = open().link_by_name(name).unwrap().unwrap().carrier();
+        assert_eq!(told.is_up(), expected, "{name}: {told:?}");
+    };
+    becomes("lo", true);
+    becomes("v0", true);
+    ip("link set v1 down");
+    becomes("v0", false);
+    becomes("v1", false);
+    ip("link set v1 up");
+    becomes("v0", true);
+}

@@ -61,7 +61,7 @@ fn soon() -> Instant {
 }
 
 fn open() -> Netlink {
-    Netlink::open(soon()).unwrap()
+    Netlink::new(soon())
 }
 
 fn index(name: &str) -> u32 {
