@@ -145,7 +145,7 @@ fn nothing_there(
     }
     match &config.nic {
         Some(nic) if place.is_none() && !stopping => {
-            Err(Failure::generic(format!("there is no interface {nic} on this node")))
+            Err(Failure::generic(format!("nic={nic}: there is no such interface on this node")))
         }
         _ => Ok(Status::Stopped),
     }
@@ -299,14 +299,18 @@ pub(crate) fn start(
             for address in facts.addresses.iter().filter(|address| address.ip == ip) {
                 if facts.link(address.index).is_some_and(|link| link.flags.loopback) {
                     changes.insert(0, remove_address(address, record, facts));
-                    next.from_loopback.retain(|known| known.0 != ip);
-                    next.from_loopback.push((ip, address.prefix));
+                    next.from_loopback.retain(|known| known.ip != ip);
+                    next.from_loopback.push(address.clone());
                 }
             }
         }
     }
-    let routes =
-        source::wanted_routes(config, link.index, facts).map_err(|what| Failure::new(Code::Args, what))?;
+    // Routes vanish with their source address, as when somebody removes it by hand: what they were is remembered.
+    let gone = source::vanished(&next.routes, facts);
+    let mut facts = facts.clone();
+    facts.routes.extend(gone.iter().cloned());
+    changes.extend(gone.into_iter().map(|route| Change::RestoreRoute { route, beside: false }));
+    let routes = source::wanted_routes(config, link.index, &facts).map_err(Failure::generic)?;
     changes.extend(source::take(&routes));
     next.routes = source::remember(&next.routes, &routes);
     Ok(Start { record: next, changes, found })
@@ -330,6 +334,7 @@ fn add(config: &Config, link: &Link, place: Placed) -> Change {
         proto: config.proto,
         nodad: config.nodad && !v4,
         noprefixroute: config.noprefixroute,
+        scope: None,
     };
     Change::AddAddress { address, nic: link.name.clone() }
 }
@@ -351,8 +356,8 @@ fn remove_address(address: &Address, record: Option<&Record>, facts: &Facts) -> 
         address: address.clone(),
         nic: facts.name(address.index),
         foreign: record.is_none_or(|record| {
-            !(record.held(address.ip).is_some_and(|held| held.prefix == address.prefix)
-                && record.index == address.index)
+            let ours = |held: &Held| held.prefix == address.prefix && !held.found;
+            !(record.held(address.ip).is_some_and(ours) && record.index == address.index)
         }),
     }
 }
@@ -378,12 +383,11 @@ pub(crate) fn stop(config: Option<&Config>, record: Option<&Record>, facts: &Fac
         changes.extend(places.into_iter().map(|address| remove_address(address, record, facts)));
     }
     let loopback = facts.links.iter().find(|link| link.flags.loopback);
-    for (ip, prefix) in record.map_or(&[][..], |record| &record.from_loopback) {
+    for moved in record.map_or(&[][..], |record| &record.from_loopback) {
         if let Some(lo) =
-            loopback.filter(|lo| !facts.addresses.iter().any(|a| a.ip == *ip && a.index == lo.index))
+            loopback.filter(|lo| !facts.addresses.iter().any(|a| a.ip == moved.ip && a.index == lo.index))
         {
-            let address = NewAddress::new(lo.index, *ip, *prefix);
-            changes.push(Change::AddAddress { address, nic: lo.name.clone() });
+            changes.push(Change::AddAddress { address: moved.again(), nic: lo.name.clone() });
         }
     }
     for (ip, value) in record.map_or(&[][..], |record| &record.address_labels) {
