@@ -7,6 +7,7 @@ use crate::agents_dir;
 use crate::job::Job;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::UdpSocket;
@@ -31,6 +32,7 @@ impl Sandbox {
         mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("an own /run");
         // sysfs shows the interfaces of the namespace that mounted it; the shell agents look there.
         mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("an own /sys");
+        NOBODY.set(255);
         let sandbox = Sandbox(());
         // The shell agents keep their state there, and tmpfiles.d made it on the real /run.
         sandbox.sh("ip link set lo up; mkdir -m 1755 /run/resource-agents");
@@ -50,6 +52,8 @@ impl Sandbox {
             ip -n peer link set eth0 up
             ip -n peer address add 192.0.2.2/24 dev eth0
             ip -n peer address add 2001:db8::2/64 dev eth0 nodad");
+        // The kernel takes its time to see a cable.
+        sandbox.until("ip link show eth0 | grep -q 'state UP'");
         sandbox
     }
 
@@ -149,7 +153,7 @@ impl Sandbox {
             sleep(Duration::from_millis(2));
         }
         assert!(job.is_running(), "tcpdump: {}", job.stderr());
-        Listener { job, markers: 0 }
+        Listener { job }
     }
 
     /// A call of the built agent of this name, such as `vip`.
@@ -171,7 +175,11 @@ impl Sandbox {
 /// What the peer hears.
 pub struct Listener {
     job: Job,
-    markers: u8,
+}
+
+thread_local! {
+    /// The last byte of the next address that nobody has. The kernel asks for each several times: never the same again.
+    static NOBODY: Cell<u8> = const { Cell::new(255) };
 }
 
 impl Listener {
@@ -186,10 +194,12 @@ impl Listener {
     /// # Panics
     /// The link does not carry packets.
     #[track_caller]
-    pub fn heard(&mut self, text: &str) -> Vec<String> {
+    pub fn heard(&self, text: &str) -> Vec<String> {
         // Somebody is asked for who does not exist: what was sent before the question has been heard with it.
-        self.markers += 1;
-        let marker = format!("192.0.2.{}", 255 - self.markers);
+        let marker = NOBODY.with(|last| {
+            last.set(last.get() - 1);
+            format!("192.0.2.{}", last.get())
+        });
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
         socket.send_to(b"?", format!("{marker}:9")).expect("a way to the peer");
         let question = format!("who-has {marker} ");
@@ -271,6 +281,7 @@ impl Agent {
     ///
     /// # Panics
     /// Another code, shown with all that was printed.
+    #[track_caller]
     pub fn expect(&self, action: &str, code: i32) -> Ran {
         let ran = self.run(&[action]);
         assert_eq!(ran.code, code, "{action}: {ran}");

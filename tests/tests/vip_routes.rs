@@ -10,7 +10,7 @@ fn node() -> Sandbox {
     let sandbox = Sandbox::with_peer();
     sandbox.sh("ip link add eth1 type veth peer name eth1 netns peer; ip link set eth1 up; ip -n peer link set eth1 up
         ip address add 198.51.100.1/24 dev eth1; ip address add 2001:db8:1::1/64 dev eth1 nodad");
-    sandbox.until("ip link show eth1 | grep -q LOWER_UP && ip link show eth0 | grep -q LOWER_UP");
+    sandbox.until("ip link show eth1 | grep -q 'state UP' && ip link show eth0 | grep -q 'state UP'");
     sandbox
 }
 
@@ -201,7 +201,7 @@ fn what_becomes_of_routes_that_somebody_changes_meanwhile() {
         let agent = vip(&sandbox, "");
         agent.expect("start", 0);
         sandbox.sh(happening);
-        sandbox.until("ip link show eth0 | grep -q LOWER_UP");
+        sandbox.until("ip link show eth0 | grep -q 'state UP'");
         let ran = recurring(&agent).run(&["monitor"]);
         assert_eq!(ran.code, i32::from(broken), "{happening}: {ran}");
         agent.expect("stop", 0);

@@ -30,7 +30,7 @@ fn make(sandbox: &Sandbox, nic: &str) {
          ip -n peer link set far_{nic} up
          ip address add 192.0.2.1/24 dev {nic}"
     ));
-    sandbox.until(&format!("ip link show {nic} | grep -q LOWER_UP"));
+    sandbox.until(&format!("ip link show {nic} | grep -q 'state UP'"));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn an_interface_that_goes_down_and_comes_up_again() {
     let ran = agent.expect("start", 1);
     assert!(reason(&ran).contains("eth0 is down"), "{ran}");
     sandbox.sh("ip link set eth0 up");
-    sandbox.until("ip link show eth0 | grep -q LOWER_UP");
+    sandbox.until("ip link show eth0 | grep -q 'state UP'");
     recurring(&agent).expect("monitor", 0);
     sandbox.sh("ip link set eth0 down");
     agent.expect("stop", 0);
@@ -53,7 +53,7 @@ fn an_interface_that_goes_down_and_comes_up_again() {
     assert_eq!(sandbox.places("192.0.2.10"), NOWHERE, "it does not come back with the link");
     // IPv6 addresses go with the link, unless the kernel is told otherwise.
     sandbox.sh("ip address replace 2001:db8::1/64 dev eth0 nodad");
-    sandbox.until("ip link show eth0 | grep -q LOWER_UP");
+    sandbox.until("ip link show eth0 | grep -q 'state UP'");
     sandbox.assert_unchanged(&before, "after all of it");
 }
 
@@ -62,7 +62,7 @@ fn an_interface_that_is_renamed() {
     let sandbox = Sandbox::with_peer();
     let rename = |from: &str, to: &str| {
         sandbox.sh(&format!("ip link set {from} down; ip link set {from} name {to}; ip link set {to} up"));
-        sandbox.until(&format!("ip link show {to} | grep -q LOWER_UP"));
+        sandbox.until(&format!("ip link show {to} | grep -q 'state UP'"));
     };
     let named = vip(&sandbox);
     named.expect("start", 0);
@@ -132,7 +132,7 @@ fn a_namespace_that_goes() {
             "ip netns add blue; ip link add eth0 netns blue type veth peer name far_{by_path} netns peer
              ip -n blue link set eth0 up; ip -n peer link set far_{by_path} up"
         ));
-        sandbox.until("ip -n blue link show eth0 | grep -q LOWER_UP");
+        sandbox.until("ip -n blue link show eth0 | grep -q 'state UP'");
         agent.expect("start", 0);
         recurring(&agent).expect("monitor", 0);
         assert!(sandbox.sh("ip -n blue -o address show").contains("192.0.2.10/24"));
