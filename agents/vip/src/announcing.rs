@@ -97,11 +97,15 @@ pub(crate) fn announce(
 }
 
 /// Ends announcements that are still leaving, and waits until they have ended.
+///
+/// # Errors
+/// They have not ended after a second: the caller has more important things to do than to wait for that.
 pub(crate) fn end(call: &Call) -> Result<(), Failure> {
     let lock = lock(call);
-    call.deadline.wait_for("the announcements to end", Duration::from_millis(1), || match lock.holder()? {
-        // 0: it lives in a pid namespace that cannot be seen from here, and 0 would mean ourselves.
-        Some(0) => Ok(None),
+    let deadline = Deadline::new(Instant::now(), call.deadline.remaining().min(Duration::from_secs(1)));
+    deadline.wait_for("the announcements to end", Duration::from_millis(1), || match lock.holder()? {
+        // It lives in a pid namespace that cannot be seen from here. (To kill(2), 0 and less mean many at once.)
+        Some(pid) if pid <= 0 => Ok(None),
         Some(pid) => match kill(Pid::from_raw(pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => Ok(None),
             Err(error) => {

@@ -14,6 +14,7 @@ mod ndp;
 mod node;
 mod parameters;
 mod plan;
+mod promote;
 mod record;
 mod source;
 mod values;

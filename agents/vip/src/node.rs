@@ -3,21 +3,22 @@
 use crate::change::Change;
 use crate::config::Config;
 use crate::facts::Facts;
+use crate::promote::PromoteSecondaries;
 use crate::record::Record;
 use crate::values::LinkCheck;
-use netlink::{Link, Netlink, Route, diag, namespace};
+use netlink::{Address, Link, Netlink, Route, diag, namespace};
 use nix::errno::Errno;
-use ocf::{Call, Code, Deadline, Failure, OrCode, RUN_DIRECTORY};
-use process::{Guard, PidLock};
+use ocf::{Call, Code, Deadline, Failure, OrCode};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 /// A way to the kernel, in the network namespace of the resource.
 pub(crate) struct Node {
     netlink: Netlink,
     deadline: Deadline,
+    /// What an administrator should know of the changes made.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Node {
@@ -28,7 +29,7 @@ impl Node {
         {
             return Ok(None);
         }
-        Ok(Some(Node { netlink: Netlink::new(deadline.instant()), deadline }))
+        Ok(Some(Node { netlink: Netlink::new(deadline.instant()), deadline, notes: Vec::new() }))
     }
 
     /// The cheap look of a monitor: whether all is as it should be, by a few questions whose cost does not grow with the
@@ -81,10 +82,12 @@ impl Node {
         record: Option<&Record>,
     ) -> Result<(), Failure> {
         let ips = crate::plan::addresses(config, record);
-        for table in crate::source::tables(config, record) {
+        let interest = crate::source::interest(config, record, &ips);
+        for table in &interest.tables {
             for v4 in [true, false] {
                 if ips.iter().any(|ip| ip.is_ipv4() == v4) {
-                    facts.routes.extend(self.netlink.routes(v4, table)?);
+                    let routes = self.netlink.routes(v4, *table, |route| interest.in_route(route))?;
+                    facts.routes.extend(routes);
                 }
             }
         }
@@ -105,10 +108,14 @@ impl Node {
             return link
                 .ok_or_else(|| missing(format!("nic={name}: there is no such interface on this node")));
         }
-        if let Some(link) = record.and_then(|record| facts.link(record.index)) {
+        let ip = config.wanted[0].ip;
+        if let Some(record) = record
+            && let Some(link) = facts.link(record.index)
+            // Indexes begin anew in a new namespace; a name may have been changed.
+            && (link.name == record.nic || facts.places(ip, config.lvs).iter().any(|at| at.index == link.index))
+        {
             return Ok(link.clone());
         }
-        let ip = config.wanted[0].ip;
         let present = facts.places(ip, config.lvs).first().map(|address| address.index);
         let index = match present {
             Some(index) => index,
@@ -122,7 +129,7 @@ impl Node {
                 })?
             }
         };
-        facts.link(index).cloned().ok_or_else(|| missing(format!("interface {index} has just vanished")))
+        facts.link(index).cloned().ok_or_else(|| missing(format!("the interface of {ip} has just vanished")))
     }
 
     /// Carries one change out. Undoing what is undone already is no error.
@@ -139,10 +146,7 @@ impl Node {
                 }
                 added => added,
             },
-            Change::RemoveAddress { address, nic, .. } => {
-                let _promoting = address.ip.is_ipv4().then(|| PromoteSecondaries::on(nic, self.deadline));
-                self.netlink.address_delete(address.index, address.ip, address.prefix)
-            }
+            Change::RemoveAddress { address, nic, .. } => return self.remove_address(address, nic),
             Change::SetSource { from, to } => self.netlink.route_change(from, to),
             Change::RestoreRoute { route, beside: false } => self.netlink.route_add(route),
             Change::RestoreRoute { route, beside: true } => self.netlink.route_append(route),
@@ -154,12 +158,36 @@ impl Node {
             Change::CutConnections { ip } => diag::destroy_tcp(*ip, self.deadline.instant()).map(drop),
             Change::FlushRouteCache => return flush_route_cache(),
         };
-        let undoing = matches!(change, Change::RemoveAddress { .. } | Change::RemoveAddressLabel { .. });
+        let undoing = matches!(change, Change::RemoveAddressLabel { .. });
         let done_before = matches!(change, Change::RestoreRoute { .. } | Change::AddAddressLabel { .. });
         match done {
             Err(error) if undoing && error.is_gone() || done_before && error.is_exists() => Ok(()),
             done => Ok(done?),
         }
+    }
+
+    /// Removes an address, and no other with it.
+    fn remove_address(&mut self, address: &Address, nic: &str) -> Result<(), Failure> {
+        let promoting = address.ip.is_ipv4().then(|| PromoteSecondaries::on(nic, self.deadline));
+        let helpless = promoting.as_ref().is_some_and(|promoting| !promoting.is_on());
+        // Where /proc/sys cannot be written (containers), the others are put back after the kernel has removed them.
+        let before = if helpless { self.netlink.addresses()? } else { Vec::new() };
+        match self.netlink.address_delete(address.index, address.ip, address.prefix) {
+            Err(error) if error.is_gone() => {}
+            deleted => deleted?,
+        }
+        if helpless {
+            let after = self.netlink.addresses()?;
+            let here = |one: &&Address| one.index == address.index && one.ip != address.ip;
+            for lost in before.iter().filter(here).filter(|one| !after.iter().any(|now| now.ip == one.ip)) {
+                self.netlink.address_add(&lost.again())?;
+                self.notes.push(format!(
+                    "{} was removed by the kernel together with {} and was put back: promote_secondaries cannot be set",
+                    lost.ip, address.ip
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the kernel has made sure that nobody else has these IPv6 addresses.
@@ -174,8 +202,9 @@ impl Node {
                 .await_address6(index, *v6, |address| address.flags.dad_failed || address.is_usable());
             match settled {
                 Ok(Some(address)) if address.flags.dad_failed => {
-                    let what =
-                        format!("another host has {ip}: the kernel's duplicate address detection found it");
+                    let what = format!(
+                        "another host has {ip}, as the kernel's duplicate address detection found: find that host"
+                    );
                     return Err(Failure::generic(what));
                 }
                 Ok(Some(_)) => {}
@@ -185,7 +214,10 @@ impl Node {
                     return Err(Failure::generic(what));
                 }
                 Err(error) if error.timed_out() => {
-                    return Err(self.deadline.missed(&format!("duplicate address detection of {ip}")));
+                    let what = format!(
+                        "duplicate address detection of {ip} (it needs a carrier; nodad=true skips it)"
+                    );
+                    return Err(self.deadline.missed(&what));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -208,39 +240,6 @@ pub(crate) fn record(call: &Call) -> Option<Record> {
         call.log.warning(format_args!("{}; going on without it", failure.reason));
         None
     })
-}
-
-/// Has the kernel promote a secondary address when the primary of its network goes, for as long as this lives: left
-/// alone, it removes all of them with it.
-///
-/// Which address is the primary may change between a look and the removal, so this is for every removal; and since the
-/// switch is the interface's, one process at a time has it, or one would switch back what another needs.
-struct PromoteSecondaries {
-    path: PathBuf,
-    before: Option<Vec<u8>>,
-    /// Without it (`/run` is full) the address has to go all the same.
-    _turn: Option<Guard>,
-}
-
-impl PromoteSecondaries {
-    fn on(nic: &str, deadline: Deadline) -> PromoteSecondaries {
-        let lock = PidLock::at(Path::new(RUN_DIRECTORY).join("vip/promote_secondaries.lock"));
-        let turn = lock.lock_until(deadline.instant()).ok();
-        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{nic}/promote_secondaries"));
-        let before = fs::read(&path).ok().filter(|value| value.trim_ascii() == b"0");
-        if before.is_some() {
-            let _best_effort = fs::write(&path, "1");
-        }
-        PromoteSecondaries { path, before, _turn: turn }
-    }
-}
-
-impl Drop for PromoteSecondaries {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            let _best_effort = fs::write(&self.path, before);
-        }
-    }
 }
 
 fn flush_route_cache() -> Result<(), Failure> {

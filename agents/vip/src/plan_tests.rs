@@ -29,6 +29,8 @@ fn address(index: u32, cidr: &str) -> Address {
         label: label.filter(|_| ip.contains('.')),
         flags: AddressFlags { permanent: true, ..AddressFlags::default() },
         peer: None,
+        broadcast: None,
+        scope: 0,
         preferred_lft: None,
     }
 }

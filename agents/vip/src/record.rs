@@ -1,12 +1,14 @@
 //! What start did on this node, so that stop undoes exactly that: the content of the state file. Pure data.
 
-use netlink::Route;
+use netlink::{Address, Route};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Everything that start is about to change. It is written *before* anything is changed, so that a start that was
 /// killed at any instant can be undone by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+// A package may be upgraded below a running resource: what the older version did not write is at its default.
+#[serde(default)]
 pub(crate) struct Record {
     /// The network namespace, as configured then.
     pub(crate) namespace: Option<String>,
@@ -19,7 +21,7 @@ pub(crate) struct Record {
     /// The routes that got the address as their source.
     pub(crate) routes: Vec<ChangedRoute>,
     /// Addresses that were moved away from lo (LVS), to be put back.
-    pub(crate) from_loopback: Vec<(IpAddr, u8)>,
+    pub(crate) from_loopback: Vec<Address>,
     /// Whether an address found on lo belongs there (LVS).
     pub(crate) lvs: bool,
     /// Address labels that were added, with their values.

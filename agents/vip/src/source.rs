@@ -28,10 +28,7 @@ pub(crate) fn wanted_routes(config: &Config, index: u32, facts: &Facts) -> Resul
                 if *destination == Destination::Default && mixed(config) {
                     continue;
                 }
-                return Err(format!(
-                    "source_for: there is no route to {net}/{prefix} in table {}",
-                    source.table
-                ));
+                return Err(missing(&format!("route to {net}/{prefix}"), source.table));
             }
             // Those beside a chosen one are remembered too: what happens to it moves them.
             let beside = |route: &Route| route.is_ipv4() && chosen.iter().any(|one| one.same_place(route));
@@ -46,9 +43,13 @@ pub(crate) fn wanted_routes(config: &Config, index: u32, facts: &Facts) -> Resul
         }
     }
     if changes.is_empty() {
-        return Err(format!("source_for: there is no default route in table {}", source.table));
+        return Err(missing("default route", source.table));
     }
     Ok(changes)
+}
+
+fn missing(what: &str, table: u32) -> String {
+    format!("source_for: there is no {what} in routing table {table}; add it, or set source_table")
 }
 
 fn mixed(config: &Config) -> bool {
@@ -78,11 +79,43 @@ fn matching<'a>(
     })
 }
 
-/// The routing tables that the configuration or the record speaks of.
-pub(crate) fn tables(config: Option<&Config>, record: Option<&Record>) -> BTreeSet<u32> {
-    let configured = config.and_then(|config| config.source.as_ref()).map(|source| source.table);
+/// Which routes have to be looked at: a routing table may hold a million that do not matter.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Interest<'a> {
+    /// The tables that the configuration or the record speaks of.
+    pub(crate) tables: BTreeSet<u32>,
+    networks: BTreeSet<(IpAddr, u8)>,
+    ips: &'a [IpAddr],
+}
+
+impl Interest<'_> {
+    /// Whether a route leads to one of the destinations, or has one of the addresses as its source.
+    pub(crate) fn in_route(&self, route: &Route) -> bool {
+        self.networks.contains(&route.destination())
+            || route.prefsrc.is_some_and(|source| self.ips.contains(&source))
+    }
+}
+
+/// What of the routing tables the configuration or the record speaks of.
+pub(crate) fn interest<'a>(
+    config: Option<&Config>,
+    record: Option<&Record>,
+    ips: &'a [IpAddr],
+) -> Interest<'a> {
+    let configured = config.and_then(|config| config.source.as_ref());
     let remembered = record.map_or(&[][..], |record| &record.routes);
-    configured.into_iter().chain(remembered.iter().map(|change| change.before.table)).collect()
+    let destinations = configured.iter().flat_map(|source| &source.destinations);
+    let named =
+        destinations.flat_map(|named| [true, false].into_iter().filter_map(|v4| concrete(*named, v4)));
+    Interest {
+        tables: configured
+            .map(|source| source.table)
+            .into_iter()
+            .chain(remembered.iter().map(|change| change.before.table))
+            .collect(),
+        networks: named.chain(remembered.iter().map(|change| change.before.destination())).collect(),
+        ips,
+    }
 }
 
 /// What is wrong with the routes while the resource runs; `None` when all have the address as their source.
@@ -103,6 +136,25 @@ pub(crate) fn take(changes: &[ChangedRoute]) -> Vec<Change> {
         here.map(|change| (Some(&change.before), change.after.clone())).collect()
     };
     places(&now).into_iter().flat_map(|place| arrange(&place, wanted(place[0]))).collect()
+}
+
+/// What remembered routes were, of which nothing is left although they could be.
+pub(crate) fn vanished(changed: &[ChangedRoute], facts: &Facts) -> Vec<Route> {
+    let before = changed.iter().map(|change| &change.before);
+    let there = |route: &Route| facts.routes.iter().any(|now| now.same_place(route));
+    before.filter(|route| !there(route) && is_possible(route, facts)).cloned().collect()
+}
+
+/// Whether the kernel would take a route: its link has to be up.
+fn is_possible(route: &Route, facts: &Facts) -> bool {
+    route.oif.is_none_or(|oif| facts.link(oif).is_some_and(|link| link.flags.up))
+}
+
+/// The routes that cannot be put back as they were because their links are down or gone.
+pub(crate) fn lost<'a>(changed: &'a [ChangedRoute], facts: &Facts) -> Vec<&'a Route> {
+    let before = changed.iter().map(|change| &change.before);
+    let there = |route: &Route| facts.routes.iter().any(|now| now.same_place(route));
+    before.filter(|route| !there(route) && !is_possible(route, facts)).collect()
 }
 
 /// What a new start remembers: routes that were changed by an earlier one keep what they were before that. A route that
@@ -131,8 +183,6 @@ pub(crate) fn give_back(changed: &[ChangedRoute], ips: &[IpAddr], facts: &Facts)
         let orphan = ours(&route) && route.is_unicast() && route.protocol != KERNEL_PROTOCOL;
         if orphan { route.with_prefsrc(None) } else { route }
     };
-    let possible =
-        |route: &Route| route.oif.is_none_or(|oif| facts.link(oif).is_some_and(|link| link.flags.up));
     let mut all: Vec<&Route> = facts.routes.iter().collect();
     all.extend(changed.iter().map(|change| &change.before));
     let mut changes = Vec::new();
@@ -148,7 +198,7 @@ pub(crate) fn give_back(changed: &[ChangedRoute], ips: &[IpAddr], facts: &Facts)
         let mut wanted: Vec<(Option<&Route>, Route)> = Vec::new();
         for change in &known {
             let there = became(change);
-            if there.is_some() || now.len() < known.len() && possible(&change.before) {
+            if there.is_some() || now.len() < known.len() && is_possible(&change.before, facts) {
                 wanted.push((there, freed(change.before.clone())));
             }
         }

@@ -73,7 +73,7 @@ fn a_route_that_does_not_exist_is_told() {
     let missing = |pairs: &[(&str, &str)], routes: &[Route]| {
         wanted_routes(&config(pairs), 2, &facts(routes)).unwrap_err()
     };
-    assert!(missing(&VIP, &[]).contains("no route to 0.0.0.0/0 in table 254"));
+    assert!(missing(&VIP, &[]).contains("no route to 0.0.0.0/0 in routing table 254; add it"));
     let both = [("ip", "192.0.2.10/24 2001:db8::10/64"), ("source_for", "default")];
     assert!(missing(&both, &[]).contains("no default route"));
     assert!(wanted_routes(&config(&both), 2, &facts(&[default0()])).is_ok(), "one family is enough");
@@ -143,8 +143,8 @@ fn the_tables_that_have_to_be_looked_at() {
     let changed = wanted_routes(&config(&VIP), 2, &facts(&[default0()])).unwrap();
     let record = Record { routes: changed, ..Record::default() };
     let other = config(&[("ip", "192.0.2.10"), ("source_for", "default"), ("source_table", "100")]);
-    assert_eq!(tables(Some(&other), Some(&record)).into_iter().collect::<Vec<_>>(), [100, 254]);
-    assert_eq!(tables(None, None).len(), 0);
+    assert_eq!(interest(Some(&other), Some(&record), &[]).tables.into_iter().collect::<Vec<_>>(), [100, 254]);
+    assert!(interest(None, None, &[]).tables.is_empty());
 }
 
 #[test]

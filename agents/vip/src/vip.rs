@@ -9,7 +9,10 @@ use crate::frame::Mac;
 use crate::node::{self, Node};
 use crate::parameters::Parameters;
 use crate::plan;
+use crate::promote::PromoteSecondaries;
 use crate::record::Record;
+use crate::source;
+use crate::values::LinkCheck;
 use netlink::Link;
 use ocf::{Action, Advertised, Agent, Call, Code, Failure, Status};
 use std::net::IpAddr;
@@ -55,7 +58,7 @@ impl Agent for Vip {
         let facts = node.facts(Some(&self.config), None)?;
         let link = node.choose_link(&self.config, None, &facts)?;
         plan::placed(&self.config, None, &link, &facts)?;
-        crate::source::wanted_routes(&self.config, link.index, &facts)
+        source::wanted_routes(&self.config, link.index, &facts)
             .map_err(|what| Failure::new(Code::Args, what))?;
         Ok(())
     }
@@ -75,14 +78,19 @@ impl Agent for Vip {
         }
         let added = start.added();
         // On a link that is down nobody can be asked.
+        let askable = link.carrier().is_up() || self.config.link_check == LinkCheck::Ignore;
         let (raise, changes): (Vec<_>, Vec<_>) =
             start.changes.iter().partition(|change| matches!(change, Change::RaiseLink { .. }));
         for change in raise {
             call.log.info(change);
             node.apply(change)?;
         }
-        self.refuse_if_taken(call, &facts, &link, &added)?;
-        announcing::end(call)?;
+        if askable {
+            self.refuse_if_taken(call, &facts, &link, &added)?;
+        }
+        if let Err(failure) = announcing::end(call) {
+            call.log.warning(format_args!("{}; they end by themselves", failure.reason));
+        }
         call.state_file().save(&start.record)?;
         let done = self.carry_out(call, &mut node, &link, &changes);
         if done.is_err() {
@@ -103,7 +111,10 @@ impl Agent for Vip {
             Some(record) => stop(call, None, Some(&record)),
             None => {
                 call.log.warning("nothing is known of an earlier start: taking the resource for stopped");
-                announcing::end(call)
+                announcing::end(call).or_else(|failure| {
+                    call.log.warning(failure.reason);
+                    Ok(())
+                })
             }
         }
     }
@@ -133,10 +144,16 @@ impl Agent for Vip {
             return Ok(Status::Running);
         }
         let facts = node.facts(Some(&self.config), record.as_ref())?;
+        if call.action == Action::Stop && still_there(&facts, Some(&self.config), record.as_ref()).is_empty()
+        {
+            // A record that could not be removed is no address that is still there.
+            return Ok(Status::Stopped);
+        }
         let status = plan::status(&self.config, record.as_ref(), &facts, stopping)?;
         if status.is_active() && (deep || refresh > 0) {
             let link = node.choose_link(&self.config, record.as_ref(), &facts)?;
-            if deep {
+            // A link that carries nothing cannot be asked, and what that means was decided above.
+            if deep && link.carrier().is_up() {
                 self.refuse_if_shared(call, &facts, &link)?;
             }
             if refresh > 0 && announcing::none_under_way(call) {
@@ -273,7 +290,11 @@ fn clear(
     config: Option<&Config>,
     record: Option<&Record>,
 ) -> Result<(), Failure> {
+    PromoteSecondaries::settle(call.deadline);
     let facts = node.facts(config, record)?;
+    for route in record.map_or(Vec::new(), |record| source::lost(&record.routes, &facts)) {
+        call.log.warning(format_args!("route {route} cannot be put back: its interface is down or gone"));
+    }
     let mut failed = Vec::new();
     // One change that fails does not keep the others from being made: what counts is what is left.
     for change in plan::stop(config, record, &facts) {
@@ -282,6 +303,7 @@ fn clear(
             call.log.warning(format_args!("{change}: {}", failure.reason));
             failed.push(failure.reason);
         }
+        node.notes.drain(..).for_each(|note| call.log.warning(note));
     }
     let left = still_there(&node.facts(config, record)?, config, record);
     if left.is_empty() {

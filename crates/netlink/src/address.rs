@@ -93,6 +93,12 @@ pub struct Address {
     pub peer: Option<IpAddr>,
     /// Its label (IPv4 only): the link's name, or that with a colon and more.
     pub label: Option<String>,
+    /// Its broadcast address (IPv4 only).
+    #[serde(default)]
+    pub broadcast: Option<Ipv4Addr>,
+    /// How far it is known (`RT_SCOPE_*`): 0 is everywhere, 253 this link, 254 this host.
+    #[serde(default)]
+    pub scope: u8,
     /// Its flags.
     pub flags: AddressFlags,
     /// Seconds for which it is preferred as a source; `None` for ever. Of a permanent IPv4 address the kernel says "for
@@ -103,9 +109,9 @@ pub struct Address {
 impl Address {
     /// The address in the body of an `RTM_NEWADDR` message.
     pub(crate) fn parse(body: &[u8]) -> Option<Address> {
-        let [_, prefix, flags, ..] = *body else { return None };
+        let [_, prefix, flags, scope, ..] = *body else { return None };
         let index = u32_at(body, 4)?;
-        let (mut local, mut address, mut label) = (None, None, None);
+        let (mut local, mut address, mut label, mut broadcast) = (None, None, None, None);
         let (mut bits, mut preferred_lft) = (u32::from(flags), None);
         for (kind, value) in attributes(body.get(8..)?) {
             match kind {
@@ -113,6 +119,7 @@ impl Address {
                 IFA_LOCAL => local = ip(value),
                 IFA_ADDRESS => address = ip(value),
                 IFA_LABEL => label = Some(text(value)),
+                IFA_BROADCAST => broadcast = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from),
                 IFA_FLAGS => bits = u32_at(value, 0)?,
                 IFA_CACHEINFO => preferred_lft = u32_at(value, 0).filter(|seconds| *seconds != u32::MAX),
                 _ => {}
@@ -121,7 +128,20 @@ impl Address {
         let flags = AddressFlags::from_bits(bits);
         let ip = local.or(address)?;
         let peer = address.filter(|address| *address != ip);
-        Some(Address { index, ip, prefix, peer, label, flags, preferred_lft })
+        Some(Address { index, ip, prefix, peer, label, broadcast, scope, flags, preferred_lft })
+    }
+
+    /// What adds this address again, as it is now.
+    pub fn again(&self) -> NewAddress {
+        NewAddress {
+            label: self.label.clone(),
+            broadcast: self.broadcast,
+            preferred_lft: if self.flags.deprecated { Some(0) } else { self.preferred_lft },
+            scope: Some(self.scope),
+            nodad: self.flags.nodad,
+            noprefixroute: self.flags.noprefixroute,
+            ..NewAddress::new(self.index, self.ip, self.prefix)
+        }
     }
 
     /// Whether the network of this address contains another one.
@@ -160,6 +180,8 @@ pub struct NewAddress {
     pub preferred_lft: Option<u32>,
     /// Its origin (`IFA_PROTO`).
     pub proto: Option<u8>,
+    /// How far it is known (`RT_SCOPE_*`); `None` is what "ip address add" would take.
+    pub scope: Option<u8>,
     /// No duplicate address detection (IPv6 only).
     pub nodad: bool,
     /// No route to its network.
@@ -177,6 +199,7 @@ impl NewAddress {
             broadcast: None,
             preferred_lft: None,
             proto: None,
+            scope: None,
             nodad: false,
             noprefixroute: false,
         }
@@ -188,7 +211,9 @@ impl NewAddress {
         bits |= if self.nodad { IFA_F_NODAD } else { 0 };
         bits |= if self.noprefixroute { IFA_F_NOPREFIXROUTE } else { 0 };
         let bytes = octets(self.ip);
-        let mut request = Request::new(RTM_NEWADDR, flags, &fixed(self.ip, self.prefix, self.index))
+        let mut header = fixed(self.ip, self.prefix, self.index);
+        header[3] = self.scope.unwrap_or(header[3]);
+        let mut request = Request::new(RTM_NEWADDR, flags, &header)
             .attribute(IFA_LOCAL, &bytes)
             .attribute(IFA_ADDRESS, &bytes);
         if let Some(label) = &self.label {

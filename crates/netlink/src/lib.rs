@@ -212,16 +212,21 @@ impl Netlink {
         }
     }
 
-    /// All routes of one family and table. A table that does not exist has none.
+    /// The routes of one family and table that `keep` wants: a table may hold a million. One that does not exist has none.
     ///
     /// # Errors
     /// See [`Netlink::links`].
-    pub fn routes(&mut self, ipv4: bool, table: u32) -> Result<Vec<Route>, Error> {
-        let listed = self.list("listing the routes", &route::dump(ipv4, table), RTM_NEWROUTE, Route::parse);
-        match listed {
+    pub fn routes(
+        &mut self,
+        ipv4: bool,
+        table: u32,
+        keep: impl Fn(&Route) -> bool,
+    ) -> Result<Vec<Route>, Error> {
+        // A kernel that does not filter tells of all tables.
+        let read = |body: &[u8]| Route::parse(body).filter(|route| route.table == table && keep(route));
+        match self.list("listing the routes", &route::dump(ipv4, table), RTM_NEWROUTE, read) {
             Err(error) if error.errno() == Errno::ENOENT => Ok(Vec::new()),
-            // A kernel that does not filter tells of all tables.
-            listed => Ok(listed?.into_iter().filter(|route| route.table == table).collect()),
+            listed => listed,
         }
     }
 
@@ -257,8 +262,7 @@ impl Netlink {
     /// See [`Netlink::links`]; if `old` is not there, or not as it was, [`Error::is_gone`].
     pub fn route_change(&mut self, old: &Route, new: &Route) -> Result<(), Error> {
         let what = format!("changing route {old}");
-        let mut place = self.routes(old.is_ipv4(), old.table)?;
-        place.retain(|route| route.same_place(old));
+        let place = self.routes(old.is_ipv4(), old.table, |route| route.same_place(old))?;
         let Some(at) = place.iter().position(|route| route.same_as(old)) else {
             return Err(Error::new(what, Errno::ESRCH, Some("it is not there, or was changed".into())));
         };
@@ -325,7 +329,7 @@ impl Netlink {
     }
 
     fn act(&mut self, what: &str, request: &Request) -> Result<(), Error> {
-        self.socket()?.ask(what, request, |_, _| {})
+        self.socket()?.ask(what, request, |_, _| None::<()>).map(drop)
     }
 
     fn list<T>(
@@ -335,13 +339,7 @@ impl Netlink {
         kind: u16,
         parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
-        let mut all = Vec::new();
-        self.socket()?.ask(what, request, |told, body| {
-            if told == kind {
-                all.extend(parse(body));
-            }
-        })?;
-        Ok(all)
+        self.socket()?.ask(what, request, |told, body| if told == kind { parse(body) } else { None })
     }
 
     /// The one object asked for; `None` if the kernel says that there is none.

@@ -19,8 +19,14 @@ pub fn enter(name: &str) -> Result<bool, Error> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(failed(Errno::from_raw(error.raw_os_error().unwrap_or(0)))),
+        Err(error) => {
+            // Whatever else is there (a socket, a path through a file) is no namespace; only where we could not look,
+            // there may be one.
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            let unseen =
+                [Errno::EACCES, Errno::EPERM, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EIO];
+            return if unseen.contains(&errno) { Err(failed(errno)) } else { Ok(false) };
+        }
     };
     match setns(file, CloneFlags::CLONE_NEWNET) {
         // The file is there, but no namespace is mounted on it any more.

@@ -37,7 +37,7 @@ prop_compose! {
         preferred_lft: Option<u32>, proto: Option<u8>, nodad: bool, noprefixroute: bool,
     ) -> NewAddress {
         let broadcast = broadcast.map(Ipv4Addr::from);
-        NewAddress { index, ip, prefix, label, broadcast, preferred_lft, proto, nodad, noprefixroute }
+        NewAddress { index, ip, prefix, label, broadcast, preferred_lft, proto, scope: None, nodad, noprefixroute }
     }
 }
 

@@ -12,8 +12,6 @@ use std::time::Instant;
 
 /// The kernel's dumps come in datagrams of at most 32 KiB.
 const BUFFER: usize = 64 * 1024;
-/// How often a dump that was disturbed by a change is begun anew.
-const RETRIES: u32 = 20;
 
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -40,22 +38,24 @@ impl Socket {
             .map_err(|errno| Error::new("subscribing to netlink events", errno, None))
     }
 
-    /// Sends a request and gives every object of the reply to `take`.
-    pub(crate) fn ask(
+    /// Sends a request, and returns what `read` makes of the objects of the reply. Nothing else of a long reply is kept.
+    pub(crate) fn ask<T>(
         &mut self,
         what: &str,
         request: &Request,
-        mut take: impl FnMut(u16, &[u8]),
-    ) -> Result<(), Error> {
-        for _ in 0..RETRIES {
-            let mut objects = Vec::new();
+        read: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        loop {
+            let mut all = Vec::new();
+            if self.try_ask(what, request, &mut |kind, body| all.extend(read(kind, body)))? {
+                return Ok(all);
+            }
             // What an interrupted dump told may be wrong: nothing of it is used.
-            if self.try_ask(what, request, &mut |kind, body| objects.push((kind, body.to_vec())))? {
-                objects.iter().for_each(|(kind, body)| take(*kind, body));
-                return Ok(());
+            if Instant::now() >= self.deadline {
+                let restless = "the kernel's table changes all the time";
+                return Err(Error::new(what, Errno::ETIMEDOUT, Some(restless.into())));
             }
         }
-        Err(Error::new(what, Errno::EAGAIN, Some("the kernel's table changes all the time".into())))
     }
 
     fn try_ask(

@@ -1,7 +1,7 @@
 //! What an agent is ([`Agent`]) and what it is told about a call ([`Call`]).
 
 use crate::environment::Environment;
-use crate::state::{RUN_DIRECTORY, StateFile, file_name};
+use crate::state::{LASTING_DIRECTORY, RUN_DIRECTORY, StateFile, file_name};
 use crate::{
     Action, Advertised, Code, Deadline, Description, Failure, Log, Notification, Parameters, Status,
 };
@@ -56,10 +56,11 @@ pub trait Agent: Sized {
     /// It is known to be active still.
     fn stop_without_parameters(call: &Call) -> Result<(), Failure>;
 
-    /// Tells the state.
+    /// Tells the state. `run` asks this also after start, promote, demote and stop, with those actions in `call`.
     ///
     /// # Errors
-    /// It runs but is broken, or cannot be judged.
+    /// It runs but is broken, or cannot be judged. The last with [`Code::Installed`] or [`Code::Args`]: after a stop
+    /// those mean "not known to be active", any other failure that something is active still.
     fn monitor(&self, call: &Call) -> Result<Status, Failure>;
 
     /// Takes the promoted role.
@@ -155,6 +156,12 @@ impl Call {
     /// A file of this resource in that directory.
     pub fn run_file(&self, extension: &str) -> PathBuf {
         self.run_directory().join(format!("{}.{extension}", file_name(&self.instance)))
+    }
+
+    /// A file of this resource that outlives a reboot.
+    pub fn lasting_file(&self, extension: &str) -> PathBuf {
+        let name = format!("{}.{extension}", file_name(&self.instance));
+        PathBuf::from(LASTING_DIRECTORY).join(self.agent).join(name)
     }
 
     /// The state file of this resource.

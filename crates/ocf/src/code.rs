@@ -18,6 +18,8 @@ pub enum Code {
     Installed = 5,
     /// 6: the parameters are wrong whatever the node; Pacemaker stops the resource everywhere.
     Configured = 6,
+    /// 7: nothing runs here that could be promoted or demoted. (What a monitor sees is [`Status::Stopped`].)
+    NotRunning = 7,
     /// 9: running in the promoted role, and failed.
     FailedPromoted = 9,
 }
@@ -75,7 +77,7 @@ impl fmt::Display for Status {
 
 /// An action that did not succeed: the exit code and the reason an administrator reads.
 ///
-/// `?` makes one of any error, with [`Code::Generic`]; where the code is known better, use [`OrCode::or_code`]
+/// `?` makes one of any error, with [`Code::Generic`], or [`Code::Installed`] if a tool was missing; where the code is known better, use [`OrCode::or_code`]
 /// or [`Failure::new`]. The reason says what was found, what was expected and what to do.
 /// (It deliberately does not implement [`std::error::Error`]: that is what allows the blanket `From`.)
 #[derive(Debug)]
@@ -106,7 +108,12 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Failure::generic(format!("{:#}", error.into()))
+        let error = error.into();
+        let missing = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<process::Error>().is_some_and(process::Error::is_not_found)
+        };
+        let code = if error.chain().any(missing) { Code::Installed } else { Code::Generic };
+        Failure::new(code, format!("{error:#}"))
     }
 }
 
@@ -135,6 +142,16 @@ mod tests {
         }
         let failure = fails().unwrap_err();
         assert_eq!((failure.code, failure.reason.as_str()), (Code::Generic, "reading /x: no such file"));
+    }
+
+    #[test]
+    fn a_missing_tool_is_known_for_what_it_is() {
+        fn fails() -> Result<(), Failure> {
+            process::Tool::new("no-such-tool-of-any-kind").run(std::time::Instant::now())?;
+            Ok(())
+        }
+        let failure = fails().unwrap_err();
+        assert_eq!(failure.code, Code::Installed, "{}", failure.reason);
     }
 
     #[test]

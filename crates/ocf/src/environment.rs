@@ -3,14 +3,22 @@
 use crate::value::Value;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::time::Duration;
 
 /// The variables of the protocol, read once. A copy: deciding on them needs no process environment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     /// Those of the resource, without their prefix: every monitor looks for some fifty of them.
     parameters: BTreeMap<String, OsString>,
     others: BTreeMap<String, OsString>,
+}
+
+/// Shows the names alone: there may be secrets among the values.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.parameters.keys()).entries(self.others.keys()).finish()
+    }
 }
 
 const PREFIXES: [&str; 4] = ["OCF_", "HA_", "PCMK_", "CRM_"];

@@ -34,5 +34,5 @@ pub use manual::manual;
 pub use metadata::{Description, metadata};
 pub use parameters::{Parameter, Parameters, Problem, table_faults, take};
 pub use run::run;
-pub use state::{RUN_DIRECTORY, StateFile, file_name};
+pub use state::{LASTING_DIRECTORY, RUN_DIRECTORY, StateFile, file_name};
 pub use value::{Kind, List, Value, Within};

@@ -50,8 +50,8 @@ pub fn manual(about: &Description) -> String {
     line(".SH CALLING IT BY HAND");
     line(".PP");
     line(&format!(
-        "\\fB{0}\\-agent \\-o\\fP \\fINAME\\fP=\\fIVALUE\\fP \\fBmonitor\\fP runs one action as Pacemaker would; \
-         \\fB{0}\\-agent \\-\\-help\\fP tells more. Pacemaker's own \\fBcrm_resource \\-\\-force\\-check\\fP takes the \
+        "\\fB/usr/lib/ocf/resource.d/bascule/{0} \\-o\\fP \\fINAME\\fP=\\fIVALUE\\fP \\fBmonitor\\fP runs one action as \
+         Pacemaker would; with \\fB\\-\\-help\\fP it tells more. Pacemaker's own \\fBcrm_resource \\-\\-force\\-check\\fP takes the \
          parameters from the cluster.",
         roff(about.name)
     ));

@@ -198,9 +198,16 @@ macro_rules! parameters {
         }
     ) => {
         $(#[doc = $about])*
-        #[derive(Clone, Debug)]
+        #[derive(Clone)]
         $vis struct $Name {
             $( $(#[doc = $doc])+ $vis $field: $Type, )*
+        }
+
+        /// Shows the name alone: there may be secrets among the values.
+        impl std::fmt::Debug for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($Name)).finish_non_exhaustive()
+            }
         }
 
         impl $crate::Parameters for $Name {

@@ -28,10 +28,11 @@ pub fn run<A: Agent>() -> ExitCode {
     explain_panics(prefix.clone());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let word = arguments.get(1).and_then(|word| word.to_str()).unwrap_or("");
-    let options = arguments.iter().skip(2).any(|word| word.to_string_lossy().starts_with('-'));
+    // The protocol gives one argument, and has further ones ignored; a person may put options there.
+    let protocol = environment.text("OCF_RA_VERSION_MAJOR").is_some();
+    let options = || arguments.iter().skip(2).any(|word| word.to_string_lossy().starts_with('-'));
     let (action, person) = match Action::parse(word) {
-        // The protocol gives one argument, and has further ones ignored.
-        Some(action) if !options => (action, false),
+        Some(action) if protocol || !options() => (action, false),
         known => match by_a_person(&describe::<A>(), known, arguments, &mut environment) {
             Ok(action) => (action, true),
             Err(code) => return code,
@@ -92,23 +93,25 @@ fn document(about: &Description) -> ExitCode {
 
 /// Runs one action of the protocol.
 fn call<A: Agent>(action: Action, environment: Environment, begin: Instant) -> Outcome {
-    let advertised = A::ACTIONS.iter().find(|line| line.action == action);
+    let level = environment.check_level();
+    let lines = || A::ACTIONS.iter().filter(|line| line.action == action);
+    let advertised = lines().find(|line| line.depth == level).or_else(|| lines().next());
     let Some(advertised) = advertised else {
         return Outcome::failed(
             Code::Unimplemented,
             format!("{action} is not an action of ocf:bascule:{}", A::NAME),
         );
     };
-    let instance = match instance::<A>(&environment) {
+    let instance = match instance::<A>(action, &environment) {
         Ok(instance) => instance,
-        Err(failure) => return Outcome::failed(failure.code, failure.reason),
+        Err(failure) => return verdict(action, false, None, Err(failure)),
     };
     let timeout = environment.timeout().unwrap_or(Duration::from_secs(advertised.timeout.into()));
     let trace = environment.trace().and_then(|trace| open_trace(&trace, A::NAME, &instance, action));
     let call = Call {
         action,
         interval: environment.interval(),
-        check_level: environment.check_level(),
+        check_level: level,
         deadline: Deadline::new(begin, timeout),
         log: Log::new(
             format!("{}({instance})[{}]", A::NAME, std::process::id()),
@@ -139,7 +142,10 @@ fn call<A: Agent>(action: Action, environment: Environment, begin: Instant) -> O
 /// Reads the parameters, locks the resource, acts, and looks again.
 fn perform<A: Agent>(call: &Call) -> Result<Status, Failure> {
     let action = call.action;
-    if let Some(version) = call.environment.foreign_version() {
+    // Ending what runs is asked for in any version, and may not be refused for one.
+    if action != Action::Stop
+        && let Some(version) = call.environment.foreign_version()
+    {
         let found = format!("OCF_RA_VERSION_MAJOR={version}: this agent speaks version 1 of the protocol");
         return Err(Failure::new(Code::Args, found));
     }
@@ -180,7 +186,7 @@ fn look_again<A: Agent>(agent: &A, call: &Call) -> Result<Status, Failure> {
     let expected: fn(&Status) -> bool = match call.action {
         Action::Start => |seen| seen.is_active() && !seen.is_promoted(),
         Action::Promote => Status::is_promoted,
-        Action::Demote => |seen| !seen.is_promoted(),
+        Action::Demote => |seen| seen.is_active() && !seen.is_promoted(),
         Action::Stop => |seen| !seen.is_active(),
         _ => return Ok(Status::Running),
     };
@@ -189,8 +195,10 @@ fn look_again<A: Agent>(agent: &A, call: &Call) -> Result<Status, Failure> {
         // Starting what already leads is left to Pacemaker, which demotes it; it is up, and that was asked.
         Ok(seen) if call.action == Action::Start && seen.is_promoted() => Ok(seen),
         Ok(seen) => Err(Failure::generic(format!("after {} the resource is found {seen}", call.action))),
-        Err(failure) if call.action == Action::Stop => {
-            // Not known to be active: a node is not fenced for a look that failed.
+        // Not known to be active: a node is not fenced because a tool to look with is missing.
+        Err(failure)
+            if call.action == Action::Stop && matches!(failure.code, Code::Installed | Code::Args) =>
+        {
             call.log.warning(format_args!("stopped, but a last look failed: {}", failure.reason));
             Ok(Status::Stopped)
         }
@@ -234,12 +242,13 @@ fn sentence(problems: &[Problem]) -> String {
 }
 
 /// The resource's name. Callers that give none (halo, a person) get one made of the parameters that tell resources
-/// apart, so that two of them do not share their state.
-fn instance<A: Agent>(environment: &Environment) -> Result<String, Failure> {
+/// apart, so that two of them do not share their state. Only Pacemaker's own calls have to bring one, but for a stop,
+/// which does what it can.
+fn instance<A: Agent>(action: Action, environment: &Environment) -> Result<String, Failure> {
     if let Some(name) = environment.instance() {
         return Ok(name.to_owned());
     }
-    if environment.text("OCF_RA_VERSION_MAJOR").is_some() {
+    if environment.text("OCF_RA_VERSION_MAJOR").is_some() && action != Action::Stop {
         let missing = "OCF_RESOURCE_INSTANCE is not set: the resource has no name";
         return Err(Failure::new(Code::Args, missing));
     }

@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// The volatile state of all agents.
 pub const RUN_DIRECTORY: &str = "/run/bascule";
 
+/// The lasting state of all agents.
+pub const LASTING_DIRECTORY: &str = "/var/lib/bascule";
+
 /// A name as it may stand in a file name: all but plain characters percent-encoded, and never too long.
 pub fn file_name(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte);
@@ -72,20 +75,37 @@ impl StateFile {
         Ok(Some(state.with_context(|| format!("{} is no state of this agent", self.0.display()))?))
     }
 
-    /// Replaces what it holds.
+    /// Replaces what it holds: whoever reads it sees the old or the new content, also after a crash of the process.
     ///
     /// # Errors
     /// It cannot be written; the reason names the file.
     pub fn save<T: Serialize>(&self, state: &T) -> Result<(), Failure> {
-        let write = || -> anyhow::Result<()> {
-            make_directory(self.0.parent().unwrap_or(Path::new("/")))?;
-            let new = self.new_path();
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&serde_json::to_vec(state)?)?;
-            Ok(fs::rename(&new, &self.0)?)
-        };
-        Ok(write().with_context(|| format!("writing {}", self.0.display()))?)
+        Ok(self.write(state, false).with_context(|| format!("writing {}", self.0.display()))?)
+    }
+
+    /// The same, and it is on the disk when this returns: for files that outlive a power cut.
+    ///
+    /// # Errors
+    /// As for [`StateFile::save`].
+    pub fn save_durably<T: Serialize>(&self, state: &T) -> Result<(), Failure> {
+        Ok(self.write(state, true).with_context(|| format!("writing {}", self.0.display()))?)
+    }
+
+    fn write<T: Serialize>(&self, state: &T, durably: bool) -> anyhow::Result<()> {
+        let directory = self.0.parent().unwrap_or(Path::new("/"));
+        make_directory(directory)?;
+        let new = self.new_path();
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(state)?)?;
+        if durably {
+            file.sync_all()?;
+        }
+        fs::rename(&new, &self.0)?;
+        if durably {
+            // The name, too, has to reach the disk.
+            fs::File::open(directory)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Forgets it.
@@ -104,7 +124,7 @@ impl StateFile {
     }
 }
 
-/// Makes a directory for state with its parents, readable by root alone below [`RUN_DIRECTORY`].
+/// Makes a directory for state with its parents. What is in it is for root alone (the files have mode 0600).
 pub(crate) fn make_directory(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
@@ -125,7 +145,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = StateFile::new(directory.path().join("vip/web.json"));
         assert_eq!(file.load::<Vec<u32>>().unwrap(), None);
-        file.save(&vec![1, 2]).unwrap();
+        file.save(&vec![1]).unwrap();
+        file.save_durably(&vec![1, 2]).unwrap();
         assert_eq!(file.load::<Vec<u32>>().unwrap(), Some(vec![1, 2]));
         assert!(file.load::<String>().unwrap_err().reason.contains("web.json"));
         file.remove().unwrap();

@@ -70,9 +70,10 @@ pub(crate) fn verdict(
         // Wrong parameters would have kept it from starting: by now it is passing trouble of this node.
         (Action::Monitor, Code::Configured) if recurring => Code::Generic,
         // A stop fails in one way: the resource is active still.
-        (Action::Stop, Code::Args | Code::Installed | Code::Configured | Code::FailedPromoted) => {
-            Code::Generic
-        }
+        (
+            Action::Stop,
+            Code::Args | Code::Installed | Code::Configured | Code::NotRunning | Code::FailedPromoted,
+        ) => Code::Generic,
         (_, code) => code,
     };
     Outcome::failed(code, failure.reason)
@@ -82,13 +83,14 @@ pub(crate) fn verdict(
 mod tests {
     use super::*;
 
-    const CODES: [Code; 7] = [
+    const CODES: [Code; 8] = [
         Code::Generic,
         Code::Args,
         Code::Unimplemented,
         Code::Perm,
         Code::Installed,
         Code::Configured,
+        Code::NotRunning,
         Code::FailedPromoted,
     ];
 

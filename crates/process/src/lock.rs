@@ -177,5 +177,6 @@ fn whole_file() -> libc::flock {
 fn holder_of(file: &File) -> io::Result<Option<i32>> {
     let mut found = whole_file();
     fcntl(file, FcntlArg::F_GETLK(&mut found))?;
-    Ok((i32::from(found.l_type) != libc::F_UNLCK).then_some(found.l_pid))
+    // -1: a lock of an open file description, which is no process's and none of ours. It must never reach kill(2).
+    Ok((i32::from(found.l_type) != libc::F_UNLCK).then_some(found.l_pid.max(0)))
 }
