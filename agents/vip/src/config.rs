@@ -81,6 +81,7 @@ impl Config {
         only(given.lvs_support && !v4, "lvs_support", "IPv4");
         only(given.lvs_ipv6_addrlabel && !v6, "lvs_ipv6_addrlabel", "IPv6");
 
+        let name = if given.iflabel.is_some() { "iflabel" } else { "nic" };
         let (nic, alias) = given.nic.map_or((None, None), |nic| (Some(nic.name), nic.label));
         let label = match (given.iflabel, alias) {
             (Some(label), Some(alias)) if label != alias => {
@@ -94,7 +95,7 @@ impl Config {
             && nic.len() + 1 + label.len() > NAME_MAX
         {
             faults.push(format!(
-                "iflabel: {nic}:{label} is longer than {NAME_MAX} characters; choose a shorter label"
+                "{name}: {nic}:{label} is longer than {NAME_MAX} characters; choose a shorter label"
             ));
         }
         let source = given.source_for.map(|destinations| Source {

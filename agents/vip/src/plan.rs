@@ -375,8 +375,9 @@ pub(crate) fn stop(config: Option<&Config>, record: Option<&Record>, facts: &Fac
             changes.push(Change::CutConnections { ip: *ip });
         }
         // Without a memory of the start there is only the configuration to say that there is a label.
-        if let (None, Some(value), IpAddr::V6(ip), false) =
-            (record, config.and_then(|config| config.address_label), *ip, places.is_empty())
+        let forgotten = !places.is_empty() && record.is_none_or(|record| record.held(*ip).is_none());
+        if let (true, Some(value), IpAddr::V6(ip)) =
+            (forgotten, config.and_then(|config| config.address_label), *ip)
         {
             changes.push(Change::RemoveAddressLabel { ip, value });
         }

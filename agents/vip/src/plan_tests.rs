@@ -139,7 +139,7 @@ fn a_link_that_carries_nothing_is_judged_as_configured() {
 #[test]
 fn a_missing_interface_is_a_failure_only_while_it_should_run() {
     let config = with("nic", "eth9");
-    assert!(seen(&config, &facts(&[])).unwrap_err().contains("no interface eth9"));
+    assert!(seen(&config, &facts(&[])).unwrap_err().contains("nic=eth9: there is no such interface"));
     assert_eq!(status(&config, None, &facts(&[]), true).unwrap(), Status::Stopped);
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn wanted_routes(config: &Config, index: u32, facts: &Facts) -> Resul
                 return Err(missing(&format!("route to {net}/{prefix}"), source.table));
             }
             // Those beside a chosen one are remembered too: what happens to it moves them.
-            let beside = |route: &Route| route.is_ipv4() && chosen.iter().any(|one| one.same_place(route));
+            let beside = |route: &Route| chosen.iter().any(|one| one.same_place(route));
             for before in &facts.routes {
                 let taken = chosen.contains(&before);
                 let known = changes.iter().any(|change| change.before == *before);
@@ -232,8 +232,8 @@ fn places<'a>(routes: &[&'a Route]) -> Vec<Vec<&'a Route>> {
 /// The changes that make of the routes in one place what is wanted there, in the order wanted: each what it is now, if
 /// it is there, and what it becomes.
 ///
-/// Of several IPv4 routes in one place the kernel uses the first, so that their order counts. One that is not the first
-/// cannot be changed where it is: it becomes the last, and those that come after it have to follow.
+/// Of several routes in one place the kernel uses the first, so that their order counts. One that is not the first (or,
+/// of IPv6, not alone) cannot be changed where it is: it becomes the last, and those that come after it have to follow.
 fn arrange(now: &[&Route], wanted: Vec<(Option<&Route>, Route)>) -> Vec<Change> {
     let crowded = wanted.len() > 1;
     let mut changes = Vec::new();
@@ -245,12 +245,13 @@ fn arrange(now: &[&Route], wanted: Vec<(Option<&Route>, Route)>) -> Vec<Change> 
             continue;
         };
         let differs = from.prefsrc != to.prefsrc;
-        let stays = !follow && now.get(at).is_some_and(|other| std::ptr::eq(*other, from));
-        let stays = stays && (at == 0 || !differs) || !from.is_ipv4();
-        if !stays {
+        let here = !follow && now.get(at).is_some_and(|other| std::ptr::eq(*other, from));
+        let can_stay = if from.is_ipv4() { at == 0 } else { now.len() == 1 };
+        if !here || differs && !can_stay {
             follow = true;
             // The first one would be changed where it is.
-            if !differs || now.first().is_some_and(|first| std::ptr::eq(*first, from)) {
+            let first = from.is_ipv4() && now.first().is_some_and(|first| std::ptr::eq(*first, from));
+            if !differs || first {
                 changes.push(Change::MoveBehind { route: from.clone() });
             }
         }
