@@ -2,7 +2,8 @@
 //! the next start works.
 
 // Test code: what goes wrong fails the test, there and then.
-#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)]
+// The seed is printed, and shown where a test fails.
+#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, clippy::print_stdout)]
 
 use lab::sandbox::{Agent, Sandbox};
 use std::hash::{BuildHasher, RandomState};

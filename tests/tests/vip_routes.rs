@@ -251,12 +251,12 @@ fn a_route_that_is_not_there_is_said_and_nothing_is_left() {
     for (parameters, says) in [
         ("source_for=203.0.113.0/24", "no route to 203.0.113.0/24"),
         ("source_for=default,203.0.113.0/24", "no route to 203.0.113.0/24"),
-        ("source_table=100", "in table 100"),
+        ("source_table=100", "in routing table 100"),
         ("source_metric=5", "source_for"),
         ("ip=2001:db8::10/64", "source_for"),
     ] {
         let agent = vip(&sandbox, parameters);
-        let ran = agent.expect("start", 2);
+        let ran = agent.expect("start", 1);
         assert!(reason(&ran).contains(says), "{ran}");
         sandbox.assert_unchanged(&before, parameters);
         agent.clone().interval(0).expect("monitor", 7);
