@@ -3,7 +3,7 @@
 use crate::change::Change;
 use crate::config::{Config, Wanted};
 use crate::facts::Facts;
-use crate::record::{Held, Record};
+use crate::record::{Held, Moved, Record};
 use crate::source;
 use crate::values::{Broadcast, LinkCheck, bits};
 use netlink::{Address, Carrier, Link, NewAddress};
@@ -300,7 +300,7 @@ pub(crate) fn start(
                 if facts.link(address.index).is_some_and(|link| link.flags.loopback) {
                     changes.insert(0, remove_address(address, record, facts));
                     next.from_loopback.retain(|known| known.ip != ip);
-                    next.from_loopback.push(address.clone());
+                    next.from_loopback.push(Moved::new(address));
                 }
             }
         }
@@ -388,7 +388,7 @@ pub(crate) fn stop(config: Option<&Config>, record: Option<&Record>, facts: &Fac
         if let Some(lo) =
             loopback.filter(|lo| !facts.addresses.iter().any(|a| a.ip == moved.ip && a.index == lo.index))
         {
-            changes.push(Change::AddAddress { address: moved.again(), nic: lo.name.clone() });
+            changes.push(Change::AddAddress { address: moved.again(lo.index), nic: lo.name.clone() });
         }
     }
     for (ip, value) in record.map_or(&[][..], |record| &record.address_labels) {

@@ -1,6 +1,6 @@
 //! What start did on this node, so that stop undoes exactly that: the content of the state file. Pure data.
 
-use netlink::{Address, Route};
+use netlink::{Address, NewAddress, Route};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -21,7 +21,7 @@ pub(crate) struct Record {
     /// The routes that got the address as their source.
     pub(crate) routes: Vec<ChangedRoute>,
     /// Addresses that were moved away from lo (LVS), to be put back.
-    pub(crate) from_loopback: Vec<Address>,
+    pub(crate) from_loopback: Vec<Moved>,
     /// Whether an address found on lo belongs there (LVS).
     pub(crate) lvs: bool,
     /// Address labels that were added, with their values.
@@ -35,6 +35,28 @@ pub(crate) struct Held {
     pub(crate) prefix: u8,
     /// It was there before the first start: a failed start leaves it alone.
     pub(crate) found: bool,
+}
+
+/// An address that was on `lo`: what is needed to put it back as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) ip: IpAddr,
+    prefix: u8,
+    label: Option<String>,
+    scope: u8,
+}
+
+impl Moved {
+    pub(crate) fn new(address: &Address) -> Moved {
+        let Address { ip, prefix, ref label, scope, .. } = *address;
+        Moved { ip, prefix, label: label.clone(), scope }
+    }
+
+    /// What adds it again to `lo`, which has this index.
+    pub(crate) fn again(&self, index: u32) -> NewAddress {
+        let new = NewAddress::new(index, self.ip, self.prefix);
+        NewAddress { label: self.label.clone(), scope: Some(self.scope), ..new }
+    }
 }
 
 /// A route before and after.

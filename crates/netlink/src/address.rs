@@ -2,7 +2,6 @@
 
 use crate::attribute::{attributes, text, u32_at};
 use crate::message::Request;
-use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) const RTM_NEWADDR: u16 = 20;
@@ -49,7 +48,7 @@ pub(crate) fn ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// What the kernel says of an address (`IFA_F_*`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the kernel's")]
 pub struct AddressFlags {
     pub secondary: bool,
@@ -80,7 +79,7 @@ impl AddressFlags {
 }
 
 /// An address on a link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Index of the link.
     pub index: u32,
@@ -89,15 +88,12 @@ pub struct Address {
     /// Its prefix length.
     pub prefix: u8,
     /// The other end, where the address was given one; the prefix length is then that of the other end's network.
-    #[serde(default)]
     pub peer: Option<IpAddr>,
     /// Its label (IPv4 only): the link's name, or that with a colon and more.
     pub label: Option<String>,
     /// Its broadcast address (IPv4 only).
-    #[serde(default)]
     pub broadcast: Option<Ipv4Addr>,
     /// How far it is known (`RT_SCOPE_*`): 0 is everywhere, 253 this link, 254 this host.
-    #[serde(default)]
     pub scope: u8,
     /// Its flags.
     pub flags: AddressFlags,
