@@ -317,7 +317,7 @@ impl Value for NoClusterIp {
     const KIND: Kind = Kind::String;
 
     fn parse(_: &str) -> Result<Self, String> {
-        Err("it left out: the load sharing cluster IP of iptables is gone from Linux; use several addresses \
+        Err("no value: the load sharing cluster IP of iptables is gone from Linux; use several addresses \
              (unique_clone_address=true) or a load balancer behind one address"
             .into())
     }

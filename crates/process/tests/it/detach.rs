@@ -1,3 +1,5 @@
+//! Jobs of the program itself that go on in the background.
+
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
