@@ -67,8 +67,12 @@ pub(crate) fn announce(
     announcer.send_once()?;
     let rest = Schedule::new(count, config.announcements.interval).after_first();
     if !config.announcements.background {
-        let outcome = announcer.rest(rest, || !call.deadline.is_over());
-        return outcome.error.map_or(Ok(()), |error| Err(error.into()));
+        if config.announcements.interval.saturating_mul(count) < call.deadline.remaining() {
+            let outcome = announcer.rest(rest, || !call.deadline.is_over());
+            return outcome.error.map_or(Ok(()), |error| Err(error.into()));
+        }
+        let why = "arp_bg=false: all announcements take longer than the operation may, they leave in the background";
+        call.log.warning(why);
     }
     let lock = lock(call);
     let label = config.label_on(&link.name);

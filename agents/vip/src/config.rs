@@ -92,6 +92,8 @@ impl Config {
             (label, alias) => label.or(alias),
         };
         if let (Some(nic), Some(Label(label))) = (&nic, &label)
+            // A longer name is an alternative one; the label is made of the other.
+            && nic.len() <= NAME_MAX
             && nic.len() + 1 + label.len() > NAME_MAX
         {
             faults.push(format!(

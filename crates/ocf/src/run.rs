@@ -14,6 +14,7 @@ use process::{Guard, PidLock};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -276,7 +277,8 @@ fn open_trace(trace: &Trace, agent: &str, instance: &str, action: Action) -> Opt
             directory.join(format!("{}.{action}.{}", file_name(instance), timestamp(now)))
         }
     };
-    OpenOptions::new().append(true).create(true).open(path).ok()
+    // Nobody may read from a FIFO, and then it must not hold us up.
+    OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path).ok()
 }
 
 fn print(text: &str) -> ExitCode {
