@@ -5,8 +5,6 @@ host := $(shell rustc -vV | sed -n 's/^host: //p')
 # Static musl where the target is installed (packaging/setup does that), else static glibc.
 ifneq ($(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(musl)),)
 target := $(musl)
-# Relative relocations packed, and no table for unwinding, which nothing does here: 50 KB less to load.
-static := RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs,--no-eh-frame-hdr"
 else
 target := $(host)
 static := RUSTFLAGS="-C target-feature=+crt-static"

@@ -166,6 +166,17 @@ fn the_first_announcement_has_left_when_start_returns_and_the_others_keep_their_
 }
 
 #[test]
+fn announcements_in_the_foreground_do_not_outlast_the_operation() {
+    let sandbox = Sandbox::with_peer();
+    let agent = vip(&sandbox).set("arp_bg", "false").set("arp_interval", "60000").set("arp_count", "2");
+    let ran = agent.set("CRM_meta_timeout", "5000").expect("start", 0);
+    assert!(ran.stderr.contains("arp_bg=false") && ran.stderr.contains("in the background"), "{ran}");
+    assert_eq!(sandbox.processes("vip-announce").len(), 1);
+    vip(&sandbox).expect("stop", 0);
+    assert_eq!(sandbox.processes("vip-announce"), [0; 0]);
+}
+
+#[test]
 fn recurring_monitors_announce_again_where_that_is_asked_for() {
     let sandbox = Sandbox::with_peer();
     for (agent, ip, each) in [(vip(&sandbox), "192.0.2.10", 2), (vip6(&sandbox), "2001:db8::10", 1)] {

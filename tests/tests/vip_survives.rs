@@ -94,6 +94,45 @@ fn an_interface_that_is_renamed() {
 }
 
 #[test]
+fn an_interface_with_other_names() {
+    let sandbox = Sandbox::with_peer();
+    let before = sandbox.everything();
+    sandbox.sh("ip link property add dev eth0 altname wan altname a-name-that-is-longer-than-others");
+    for name in ["wan", "a-name-that-is-longer-than-others"] {
+        let agent = vip(&sandbox).set("nic", name).set("iflabel", "web");
+        agent.expect("start", 0);
+        assert!(
+            sandbox.sh("ip -o address show").contains("eth0:web"),
+            "the label is made of the kernel's name"
+        );
+        recurring(&agent).expect("monitor", 0);
+        recurring(&agent).set("nic", "eth0").expect("monitor", 0);
+        agent.expect("stop", 0);
+        sandbox.assert_unchanged(&before, name);
+    }
+    // It gets the name for its own, and the other way round.
+    let agent = vip(&sandbox).set("nic", "wan");
+    agent.expect("start", 0);
+    sandbox.sh("ip link property del dev eth0 altname wan; ip link set eth0 down; ip link set eth0 name wan
+        ip link property add dev wan altname eth0; ip link set wan up");
+    sandbox.until("ip link show wan | grep -q 'state UP'");
+    recurring(&agent).expect("monitor", 0);
+    vip(&sandbox).expect("stop", 0);
+    assert_eq!(sandbox.places("192.0.2.10"), NOWHERE);
+}
+
+#[test]
+fn a_trace_that_nobody_reads_holds_nothing_up() {
+    let sandbox = Sandbox::with_peer();
+    sandbox.sh("mkfifo /run/fifo");
+    for file in ["/run/fifo", "/dev/full", "/run", "/no/such/directory/file"] {
+        let agent = vip(&sandbox).set("trace_ra", "1").set("trace_file", file);
+        agent.expect("start", 0);
+        agent.expect("stop", 0);
+    }
+}
+
+#[test]
 fn an_interface_that_is_deleted_and_made_again() {
     for nic in [Some("eth0"), None] {
         let sandbox = Sandbox::with_peer();

@@ -1,3 +1,5 @@
+//! Daemons: started detached, found again, stopped as a group.
+
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;

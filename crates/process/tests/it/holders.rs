@@ -1,3 +1,5 @@
+//! Who holds a path.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,3 +1,5 @@
+//! Locks that a killed process cannot leave behind.
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;

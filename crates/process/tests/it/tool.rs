@@ -1,3 +1,5 @@
+//! Tools with a deadline.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
