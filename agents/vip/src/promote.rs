@@ -38,7 +38,9 @@ impl PromoteSecondaries {
 
     /// Switches back what a process that was killed has left on.
     pub(crate) fn settle(deadline: Deadline) {
-        if pending().path().exists() {
+        let path = pending().path().to_owned();
+        // The other is there if it was killed while it put that on record.
+        if path.exists() || path.with_extension("new").exists() {
             let _turn = turn(deadline);
             switch_back();
         }
@@ -74,6 +76,6 @@ fn pending() -> StateFile {
 fn switch_back() {
     if let Ok(Some(path)) = pending().load::<PathBuf>() {
         let _best_effort = fs::write(path, "0");
-        let _best_effort = pending().remove();
     }
+    let _best_effort = pending().remove();
 }
