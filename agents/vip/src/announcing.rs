@@ -78,10 +78,10 @@ pub(crate) fn announce(
     let label = config.label_on(&link.name);
     let index = link.index;
     // Even with nothing left to send: closing a packet socket waits for the kernel, and nobody has to wait for that.
-    detach("vip-announce", &[announcer.as_fd()], || {
+    let process = detach("vip-announce", &[announcer.as_fd()], || {
         let Ok(_lock) = lock.try_lock() else { return };
-        // A stop that came before this lock did not find this process. It is over when no operation is under way (nor
-        // is the start that this began in), and every later one finds it.
+        // Had the start been killed before this, a stop might have come that did not find this process. It is over when
+        // no operation is under way (nor is the start), and every later one finds it.
         let operation = PidLock::at(call.run_file("lock"));
         let over = || Ok(operation.holder()?.is_none().then_some(()));
         let ready = call.deadline.wait_for("start to end", Duration::from_millis(1), over);
@@ -97,7 +97,10 @@ pub(crate) fn announce(
             let _nobody_to_tell = announcer.rest(rest, still_ours);
         }
     })?;
-    Ok(())
+    // From here on a stop finds it, or it has ended.
+    call.deadline.wait_for("the announcer to begin", Duration::from_micros(100), || {
+        Ok((lock.holder()?.is_some() || !process.is_alive()).then_some(()))
+    })
 }
 
 /// Ends announcements that are still leaving, and waits until they have ended.
