@@ -140,6 +140,19 @@ impl Sandbox {
         .collect()
     }
 
+    /// Waits until there is no process of this name in this network namespace.
+    ///
+    /// # Panics
+    /// There is one still after ten seconds.
+    #[track_caller]
+    pub fn until_ended(&self, name: &str) {
+        let begin = Instant::now();
+        while !self.processes(name).is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{name} stays: {:?}", self.processes(name));
+            sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Listens to ARP and ICMPv6 on the `eth0` of the peer.
     ///
     /// # Panics

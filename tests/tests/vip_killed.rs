@@ -88,10 +88,7 @@ fn killed(sandbox: &Sandbox, agent: &Agent, action: &str, times: u32) {
         let when = format!("round {round}, {action} killed after {after:?}; it knew {state}; {stopped}");
         sandbox.assert_unchanged(&clean, when);
         // One that was forked in the instant of the kill sees by itself that there is nothing to announce.
-        let begin = Instant::now();
-        while !sandbox.processes("vip-announce").is_empty() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "round {round}: the announcer stays");
-        }
+        sandbox.until_ended("vip-announce");
         let files = sandbox.sh("ls /run/bascule/vip | grep -v 'lock$\\|announcer$' || true");
         assert_eq!(files, "", "round {round}");
         agent.expect("monitor", 7);

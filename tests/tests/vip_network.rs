@@ -126,10 +126,7 @@ fn announcements_are_as_many_as_asked_for_in_both_forms() {
             if background == "false" {
                 assert_eq!(sandbox.processes("vip-announce"), [0; 0]);
             }
-            let begin = Instant::now();
-            while !sandbox.processes("vip-announce").is_empty() {
-                assert!(begin.elapsed() < Duration::from_secs(10), "the announcer stays");
-            }
+            sandbox.until_ended("vip-announce");
             let what = format!("arp_count={count} arp_interval={interval} arp_bg={background}");
             assert_eq!(counts(&peer), of_this.map(|each| each * count), "{what}");
             // A start that changes nothing announces nothing, a plain monitor neither.
@@ -188,10 +185,7 @@ fn recurring_monitors_announce_again_where_that_is_asked_for() {
         assert_eq!(peer.heard(ip), NOWHERE, "neither a probe nor a monitor by hand");
         for round in 1..=3 {
             recurring(&agent).expect("monitor", 0);
-            let begin = Instant::now();
-            while !sandbox.processes("vip-announce").is_empty() {
-                assert!(begin.elapsed() < Duration::from_secs(10), "the announcer stays");
-            }
+            sandbox.until_ended("vip-announce");
             assert_eq!(peer.heard(ip).len(), 2 * each * round);
         }
         // With the new value from the next monitor on.
