@@ -69,12 +69,21 @@ impl Log {
         self.write(Level::Debug, &text);
     }
 
+    /// What stderr is told anyhow, as the exit reason: for syslog and the trace alone.
+    pub(crate) fn reason(&self, level: Level, text: &str) {
+        self.record(level, text, false);
+    }
+
     fn write(&self, level: Level, text: &dyn fmt::Display) {
         let traced = self.trace.borrow().is_some();
         if level == Level::Debug && !self.debug && !traced {
             return;
         }
-        let text = one_line(&text.to_string());
+        self.record(level, &text.to_string(), true);
+    }
+
+    fn record(&self, level: Level, text: &str, on_stderr: bool) {
+        let text = one_line(text);
         if let Some(file) = self.trace.borrow_mut().as_mut() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let _lost = writeln!(file, "{} {}: {text}", timestamp(now), level.word());
@@ -82,7 +91,9 @@ impl Log {
         if level == Level::Debug && !self.debug {
             return;
         }
-        let _lost = writeln!(std::io::stderr(), "{} {}: {text}", self.tag, level.word());
+        if on_stderr {
+            let _lost = writeln!(std::io::stderr(), "{} {}: {text}", self.tag, level.word());
+        }
         self.to_syslog(level, &text);
     }
 

@@ -5,7 +5,7 @@
 
 use crate::environment::{Environment, Trace};
 use crate::help::{Request, by_hand, usage};
-use crate::log::{Log, one_line, timestamp};
+use crate::log::{Level, Log, one_line, timestamp};
 use crate::parameters::{Parameters, Problem};
 use crate::state::{file_name, fnv1a, make_directory};
 use crate::verdict::{Outcome, verdict};
@@ -133,8 +133,8 @@ fn call<A: Agent>(action: Action, environment: Environment, begin: Instant) -> O
         call.log.warning(note);
     }
     match &outcome.reason {
-        Some(reason) if matches!(outcome.code, 190 | 191) => call.log.warning(reason),
-        Some(reason) => call.log.error(reason),
+        Some(reason) if matches!(outcome.code, 190 | 191) => call.log.reason(Level::Warning, reason),
+        Some(reason) => call.log.reason(Level::Error, reason),
         None => call.log.debug(format_args!("{action} ends with {}", outcome.code)),
     }
     outcome
