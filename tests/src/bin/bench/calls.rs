@@ -70,14 +70,8 @@ fn race(runners: &mut [Runner<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// What the other measurements need to know.
-pub(crate) struct Monitors {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) wall: Series,
-}
-
 /// Measures the monitors, in a sandbox of its own.
-pub(crate) fn measure(sandbox: &Sandbox, floor: &Path) -> Result<Monitors> {
+pub(crate) fn measure(sandbox: &Sandbox, floor: &Path) -> Result<Vec<Row>> {
     let home = File::open("/proc/thread-self/ns/net").context("the namespace of the sandbox")?;
     sandbox.sh("ip netns add crowd; ip link add eth0 netns crowd type veth peer name far netns crowd
         ip -n crowd link set lo up; ip -n crowd link set far up; ip -n crowd link set eth0 up");
@@ -147,7 +141,7 @@ pub(crate) fn measure(sandbox: &Sandbox, floor: &Path) -> Result<Monitors> {
         rows.push(row);
     }
     rows.push(load(&four.cpu, &stock_four.cpu));
-    Ok(Monitors { rows, wall: four.wall.clone() })
+    Ok(rows)
 }
 
 /// 500 addresses monitored every 10 s. For a sum the mean counts, not the median.

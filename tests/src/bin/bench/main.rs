@@ -1,6 +1,6 @@
 //! `make bench`: vip beside `ocf:heartbeat:IPaddr2` and beside the least that a program can be, in one run; the table is
 //! printed and, when all of it was measured, written to `docs/benchmarks.md`. `bench calls`, `bench start` and
-//! `bench failover` measure a part (`start` needs `calls`, and brings it along).
+//! `bench failover` measure a part.
 
 // A program for people, whose output is a table.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -51,16 +51,18 @@ fn run(parts: Vec<OsString>) -> Result<bool> {
         let agent = lab::agents_dir().join("vip-agent");
         let (floor, name) = machine::floor(&agent)?;
         floor_name = name;
-        let start = wanted(&parts, "start");
+        let (calls, start) = (wanted(&parts, "calls"), wanted(&parts, "start"));
         // A thread of its own enters the namespaces, and they end with it.
         rows = spawn(move || -> Result<_> {
             let sandbox = Sandbox::with_peer();
-            eprintln!("monitors");
-            let monitors = calls::measure(&sandbox, &floor)?;
-            let mut rows = monitors.rows;
+            let mut rows = Vec::new();
+            if calls {
+                eprintln!("monitors");
+                rows.extend(calls::measure(&sandbox, &floor)?);
+            }
             if start {
                 eprintln!("starts and stops");
-                rows.extend(start::measure(&sandbox, &monitors.wall)?);
+                rows.extend(start::measure(&sandbox)?);
             }
             rows.extend(calls::size(&sandbox)?);
             Ok(rows)

@@ -27,7 +27,7 @@ pub(crate) struct Wire {
 pub(crate) struct Seen {
     /// When the announcement came in, since 1970, by the kernel's stamp.
     pub(crate) announced: Duration,
-    /// How long after it the first reply to an echo request came that was sent at once.
+    /// How long after it the first reply came, to echo requests sent from then on every 2 ms.
     pub(crate) answered: Option<Duration>,
 }
 
@@ -50,8 +50,13 @@ impl Wire {
     /// Waits for an announcement of this address, and tries the address at once. `None`: there was none in time.
     pub(crate) fn watch(&self, ip: IpAddr, patience: Duration) -> Option<Seen> {
         let announced = self.wait(patience, |frame| announces(frame, ip))?;
-        self.ask(ip).ok()?;
-        let answered = self.wait(PATIENCE, |frame| answers(frame, ip));
+        let end = Instant::now() + PATIENCE;
+        let mut answered = None;
+        while answered.is_none() && Instant::now() < end {
+            // An address that is not known yet is asked for first, and what cannot be sent is tried again.
+            let _unsent = self.ask(ip);
+            answered = self.wait(Duration::from_millis(2), |frame| answers(frame, ip));
+        }
         Some(Seen { announced, answered: answered.map(|at| at.saturating_sub(announced)) })
     }
 
@@ -60,7 +65,7 @@ impl Wire {
         let end = Instant::now() + patience;
         while Instant::now() < end {
             let _ready =
-                poll(&mut [PollFd::new(self.packets.as_fd(), PollFlags::POLLIN)], PollTimeout::from(20u8));
+                poll(&mut [PollFd::new(self.packets.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1u8));
             while let Some((at, frame)) = self.receive() {
                 if wanted(&frame) {
                     return Some(at);
