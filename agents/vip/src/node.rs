@@ -44,8 +44,17 @@ impl Node {
             return Ok(false);
         }
         for wanted in &config.wanted {
-            let expected = wanted.prefix.or(record.held(wanted.ip).map(|held| held.prefix));
+            let held = record.held(wanted.ip).map(|held| held.prefix);
+            let expected = wanted.prefix.or(held);
             let found = match wanted.ip {
+                // Whether somebody gave it another prefix length or label is left to a thorough look.
+                ip @ IpAddr::V4(_) if record.crowded => {
+                    if self.netlink.is_local(link.index, ip)? {
+                        held
+                    } else {
+                        None
+                    }
+                }
                 IpAddr::V4(ip) => self.netlink.address4(&config.label_on(&link.name), ip)?,
                 IpAddr::V6(ip) => {
                     self.netlink.address6(link.index, ip)?.filter(|a| a.is_usable()).map(|a| a.prefix)

@@ -202,6 +202,28 @@ pub(crate) fn placed(
     Ok(all)
 }
 
+/// From so many addresses on an interface on, the kernel's search for one of them by label costs a monitor more than
+/// all the rest of it.
+const CROWD: usize = 500;
+
+/// What a monitor remembers of addresses that run without a start of ours, as after a migration from IPaddr2: with it,
+/// the next monitor knows where to look.
+pub(crate) fn adopted(config: &Config, facts: &Facts) -> Option<Record> {
+    let held = |ip: IpAddr| {
+        let prefix = facts.places(ip, config.lvs).first()?.prefix;
+        Some(Held { ip, prefix, found: true })
+    };
+    let index = facts.places(config.wanted.first()?.ip, config.lvs).first()?.index;
+    Some(Record {
+        namespace: config.namespace.clone(),
+        index,
+        nic: facts.name(index),
+        addresses: config.ips().into_iter().filter_map(held).collect(),
+        lvs: config.lvs,
+        ..Record::default()
+    })
+}
+
 /// What start does, and what has to be remembered before it does it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
@@ -253,6 +275,7 @@ pub(crate) fn start(
         index: link.index,
         nic: link.name.clone(),
         lvs: config.lvs,
+        crowded: facts.addresses.iter().filter(|address| address.index == link.index).count() > CROWD,
         ..record.cloned().unwrap_or_default()
     };
     let mut found = Vec::new();

@@ -18,6 +18,8 @@ pub(crate) struct Record {
     pub(crate) nic: String,
     /// The addresses.
     pub(crate) addresses: Vec<Held>,
+    /// The interface had so many addresses then that a monitor does not have the kernel search them.
+    pub(crate) crowded: bool,
     /// The routes that got the address as their source.
     pub(crate) routes: Vec<ChangedRoute>,
     /// Addresses that were moved away from lo (LVS), to be put back.

@@ -26,6 +26,7 @@ const RTA_EXPIRES: u16 = 23;
 const RTA_NH_ID: u16 = 30;
 
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 /// The clock of `struct rta_cacheinfo`, in ticks a second (`USER_HZ`).
 const TICKS: u32 = 100;
 /// What of the flags is configuration (pervasive, onlink); the rest is state, such as "link is down".
@@ -119,6 +120,11 @@ impl Route {
     /// Whether it is of IPv4.
     pub fn is_ipv4(&self) -> bool {
         self.destination.0.is_ipv4()
+    }
+
+    /// Whether it leads to this node itself: its destination is an address of it.
+    pub fn is_local(&self) -> bool {
+        self.kind == RTN_LOCAL
     }
 
     /// Whether it leads somewhere: no blackhole, no local or broadcast address.

@@ -154,3 +154,19 @@ fn the_state_of_a_link_follows_its_carrier() {
     ip("link set v1 up");
     becomes("v0", true);
 }
+
+#[test]
+fn an_address_is_known_to_be_local_on_its_link_alone() {
+    with_veth();
+    ip("address add 10.0.0.9/24 dev v0 label v0:web");
+    let (v0, v1) = (index("v0"), index("v1"));
+    let mut netlink = open();
+    assert!(netlink.is_local(v0, NINE.into()).unwrap());
+    // Elsewhere, unknown, reached by a route, and of no link at all.
+    assert!(!netlink.is_local(v1, NINE.into()).unwrap());
+    assert!(!netlink.is_local(v0, addr("10.0.0.10")).unwrap());
+    assert!(!netlink.is_local(v0, addr("198.51.100.1")).unwrap());
+    assert!(!netlink.is_local(4711, NINE.into()).unwrap());
+    ip("address del 10.0.0.9/24 dev v0");
+    assert!(!netlink.is_local(v0, NINE.into()).unwrap());
+}
