@@ -397,8 +397,9 @@ pub(crate) fn stop(config: Option<&Config>, record: Option<&Record>, facts: &Fac
         if cut && !places.is_empty() {
             changes.push(Change::CutConnections { ip: *ip });
         }
-        // Without a memory of the start there is only the configuration to say that there is a label.
-        let forgotten = !places.is_empty() && record.is_none_or(|record| record.held(*ip).is_none());
+        // Where the start is not remembered there is only the configuration to say that there is a label.
+        let labelled = |record: &Record| record.address_labels.iter().any(|(labelled, _)| labelled == ip);
+        let forgotten = !places.is_empty() && !record.is_some_and(labelled);
         if let (true, Some(value), IpAddr::V6(ip)) =
             (forgotten, config.and_then(|config| config.address_label), *ip)
         {
