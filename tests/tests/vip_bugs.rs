@@ -243,6 +243,7 @@ fn links_that_have_no_carrier_by_nature_and_links_upon_links() {
     sandbox.until("ip link show upper | grep -q 'state UP'");
     upper.expect("start", 0);
     sandbox.sh("ip link set eth0 down");
+    sandbox.until("ip link show upper | grep -q NO-CARRIER");
     let ran = upper.clone().interval(10_000).expect("monitor", 1);
     assert!(reason(&ran).contains("interface upper"), "{ran}");
     upper.expect("stop", 0);
