@@ -162,6 +162,20 @@ fn a_good_monitor_prints_nothing() {
 }
 
 #[test]
+fn a_monitor_remembers_what_runs_without_a_start() {
+    let sandbox = Sandbox::with_peer();
+    sandbox.sh("ip address add 192.0.2.10/24 dev eth0");
+    let agent = vip(&sandbox);
+    agent.clone().interval(0).expect("monitor", 0);
+    assert!(!sandbox.holds("test -e /run/bascule/vip/test.json"), "a probe only looks");
+    agent.clone().interval(10_000).expect("monitor", 0);
+    assert!(sandbox.sh("cat /run/bascule/vip/test.json").contains("192.0.2.10"));
+    agent.clone().interval(10_000).expect("monitor", 0);
+    agent.expect("stop", 0);
+    assert_eq!(sandbox.places("192.0.2.10"), [""; 0]);
+}
+
+#[test]
 fn stop_with_unreadable_parameters_ends_what_was_started() {
     let sandbox = Sandbox::with_peer();
     vip(&sandbox).expect("start", 0);
@@ -182,6 +196,7 @@ fn what_runs_but_is_broken_has_not_cleanly_stopped() {
     let ran = agent.clone().interval(10_000).expect("monitor", 1);
     assert!(reason(&ran).contains("eth0 is down"), "{ran}");
     sandbox.sh("ip link set eth0 up; ip -n peer link set eth0 down");
+    sandbox.until("ip link show eth0 | grep -q NO-CARRIER");
     let ran = agent.clone().interval(10_000).expect("monitor", 1);
     assert!(reason(&ran).contains("no carrier"), "{ran}");
     let ran = agent.clone().set("check_link_status", "degraded").interval(10_000).expect("monitor", 190);

@@ -150,6 +150,16 @@ impl Agent for Vip {
             return Ok(Status::Stopped);
         }
         let status = plan::status(&self.config, record.as_ref(), &facts, stopping)?;
+        let recurring = call.interval.is_some_and(|interval| !interval.is_zero());
+        if record.is_none()
+            && status.is_active()
+            && recurring
+            && let Some(adopted) = plan::adopted(&self.config, &facts)
+        {
+            call.log.info("it runs without a start of this agent: remembering where");
+            // Without it the next monitor looks as thoroughly as this one did.
+            let _best_effort = call.state_file().save(&adopted);
+        }
         if status.is_active() && (deep || refresh > 0) {
             let link = node.choose_link(&self.config, record.as_ref(), &facts)?;
             // A link that carries nothing cannot be asked, and what that means was decided above.
