@@ -12,6 +12,8 @@ use std::time::Instant;
 
 /// The kernel's dumps come in datagrams of at most 32 KiB.
 const BUFFER: usize = 64 * 1024;
+/// Nearly every other answer fits in this, which costs a monitor less than a mapping of its own.
+const SMALL: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -29,7 +31,7 @@ impl Socket {
         option::enable(descriptor.as_fd(), option::EXT_ACK).map_err(failed)?;
         // Kernels before 4.20 do not filter dumps: they tell more, and that is read as well.
         let _older = option::enable(descriptor.as_fd(), option::GET_STRICT_CHK);
-        Ok(Socket { descriptor, sequence: 0, deadline, buffer: vec![0; BUFFER] })
+        Ok(Socket { descriptor, sequence: 0, deadline, buffer: vec![0; SMALL] })
     }
 
     /// Hears of changes, by a mask of groups (`RTMGRP_*`).
@@ -64,6 +66,9 @@ impl Socket {
         request: &Request,
         take: &mut dyn FnMut(u16, &[u8]),
     ) -> Result<bool, Error> {
+        if request.is_dump() {
+            self.buffer.resize(BUFFER, 0);
+        }
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         send(self.descriptor.as_raw_fd(), &request.bytes(sequence), MsgFlags::empty())
@@ -109,7 +114,7 @@ impl Socket {
         let descriptor = self.descriptor.as_raw_fd();
         loop {
             // The kernel answers a request before `send` returns, so there is usually nothing to wait for.
-            match receive_from(descriptor, &mut self.buffer) {
+            match self.make_room().and_then(|()| receive_from(descriptor, &mut self.buffer)) {
                 Ok((length, _)) if length > self.buffer.len() => return Err(failed(Errno::EMSGSIZE)),
                 Ok((length, from_kernel)) => {
                     if from_kernel {
@@ -121,6 +126,18 @@ impl Socket {
                 Err(errno) => return Err(failed(errno)),
             }
         }
+    }
+
+    /// What does not fit in the buffer would be cut: while that is small, the length is looked at first.
+    fn make_room(&mut self) -> nix::Result<()> {
+        if self.buffer.len() < BUFFER {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC | MsgFlags::MSG_PEEK;
+            let (length, _) = option::receive(self.descriptor.as_raw_fd(), &mut [], flags)?;
+            if length > self.buffer.len() {
+                self.buffer.resize(BUFFER, 0);
+            }
+        }
+        Ok(())
     }
 
     fn wait(&self, what: &str) -> Result<(), Error> {
