@@ -97,6 +97,9 @@ pub(crate) fn measure(sandbox: &Sandbox, floor: &Path) -> Result<Vec<Row>> {
     }
     race(&mut runners)?;
     setns(&home, CloneFlags::CLONE_NEWNET)?;
+    for (who, v6) in [(Who::Ours, false), (Who::Stock, false), (Who::Ours, true), (Who::Stock, true)] {
+        agent(sandbox, who, v6, "one").expect("stop", 0);
+    }
     let [floor, four, stock_four, six, stock_six, far_four, far_stock_four, far_six, far_stock_six] =
         &runners[..]
     else {
