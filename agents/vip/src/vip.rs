@@ -134,12 +134,7 @@ impl Agent for Vip {
             None => false,
         };
         let deep = call.action == Action::Monitor && call.check_level >= 10;
-        let refresh = match call.interval {
-            Some(interval) if call.action == Action::Monitor && !interval.is_zero() => {
-                self.config.announcements.refresh
-            }
-            _ => 0,
-        };
+        let refresh = if call.is_recurring() { self.config.announcements.refresh } else { 0 };
         if good && !deep && refresh == 0 {
             return Ok(Status::Running);
         }
@@ -150,10 +145,9 @@ impl Agent for Vip {
             return Ok(Status::Stopped);
         }
         let status = plan::status(&self.config, record.as_ref(), &facts, stopping)?;
-        let recurring = call.interval.is_some_and(|interval| !interval.is_zero());
         if record.is_none()
             && status.is_active()
-            && recurring
+            && call.is_recurring()
             && let Some(adopted) = plan::adopted(&self.config, &facts)
         {
             call.log.info("it runs without a start of this agent: remembering where");

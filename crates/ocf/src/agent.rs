@@ -138,6 +138,11 @@ impl Call {
         self.action == Action::Monitor && self.interval == Some(Duration::ZERO)
     }
 
+    /// Whether this is a monitor that Pacemaker repeats: the resource is meant to run here.
+    pub fn is_recurring(&self) -> bool {
+        self.action == Action::Monitor && self.interval.is_some_and(|interval| !interval.is_zero())
+    }
+
     /// The resource's name without a clone instance number: its identity in the CIB.
     pub fn resource(&self) -> &str {
         match self.instance.rsplit_once(':') {

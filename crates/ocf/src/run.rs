@@ -185,7 +185,8 @@ fn perform<A: Agent>(call: &Call) -> Result<Status, Failure> {
 /// Success means that the state was seen, not that nothing complained.
 fn look_again<A: Agent>(agent: &A, call: &Call) -> Result<Status, Failure> {
     let expected: fn(&Status) -> bool = match call.action {
-        Action::Start => |seen| seen.is_active() && !seen.is_promoted(),
+        // Starting what already leads is left to Pacemaker, which demotes it; it is up, and that was asked.
+        Action::Start => Status::is_active,
         Action::Promote => Status::is_promoted,
         Action::Demote => |seen| seen.is_active() && !seen.is_promoted(),
         Action::Stop => |seen| !seen.is_active(),
@@ -193,8 +194,6 @@ fn look_again<A: Agent>(agent: &A, call: &Call) -> Result<Status, Failure> {
     };
     match agent.monitor(call) {
         Ok(seen) if expected(&seen) => Ok(seen),
-        // Starting what already leads is left to Pacemaker, which demotes it; it is up, and that was asked.
-        Ok(seen) if call.action == Action::Start && seen.is_promoted() => Ok(seen),
         Ok(seen) => Err(Failure::generic(format!("after {} the resource is found {seen}", call.action))),
         // Not known to be active: a node is not fenced because a tool to look with is missing.
         Err(failure)
