@@ -102,4 +102,58 @@ fn told_and_asked() {
     assert_eq!(cluster().property_clear("bascule-generation"), Ok(()));
     assert_eq!(cluster().property_clear("bascule-generation"), Ok(()));
     assert_eq!(cluster().option("bascule-generation"), Ok(None));
+
+    // Compare-and-swap: on what is not there, what is, and what is no longer so.
+    let swap = |old: Option<&str>, new: &str| cluster().property_swap("bascule-generation", old, new);
+    let now = || cluster().option("bascule-generation").unwrap();
+    assert_eq!(swap(Some("6"), "7"), Ok(false));
+    assert_eq!(now(), None);
+    assert_eq!((swap(None, "7 it's"), now().as_deref()), (Ok(true), Some("7 it's")));
+    assert_eq!((swap(None, "8"), now().as_deref()), (Ok(false), Some("7 it's")));
+    for (old, new) in [("7 it's", "8 \"<&"), ("8 \"<&", "9' or \"x\"='9"), ("stonith-enabled", "8")] {
+        let expected = old != "stonith-enabled";
+        assert_eq!(swap(Some(old), new), Ok(expected));
+        assert_eq!(now().as_deref() == Some(new), expected);
+        assert_eq!(swap(Some(old), "10"), Ok(false), "{old} is no more");
+    }
+    for (old, new) in [("9' or \"x\"='9", "10"), ("9", "10\n"), ("9\t", "10")] {
+        assert!(swap(Some(old), new).is_err(), "{old:?}");
+    }
+    assert_eq!(now().as_deref(), Some("9' or \"x\"='9"));
+    // What was set is swapped, and what was swapped is set and cleared.
+    assert_eq!(cluster().property_set("bascule-generation", "11"), Ok(()));
+    assert_eq!((swap(Some("11"), "12"), swap(Some("12"), "12")), (Ok(true), Ok(true)));
+    assert_eq!(cluster().property_clear("bascule-generation"), Ok(()));
+    assert_eq!((now(), swap(Some("12"), "13")), (None, Ok(false)));
+
+    // Four writers at once count to ten each, as the record is changed: none of their steps is lost.
+    assert_eq!(swap(None, "0"), Ok(true));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut done = 0;
+                while done < 10 {
+                    let old = now().unwrap();
+                    let new = old.parse::<u32>().unwrap() + 1;
+                    done += u32::from(swap(Some(&old), &new.to_string()).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(now().as_deref(), Some("40"));
+    // Of four that make it one succeeds.
+    for _ in 0..5 {
+        assert_eq!(cluster().property_clear("bascule-generation"), Ok(()));
+        let made: Vec<String> = std::thread::scope(|scope| {
+            let writers: Vec<_> =
+                ["a", "b", "c", "d"].map(|it| scope.spawn(move || (it, swap(None, it)))).into();
+            let ended = writers.into_iter().map(|writer| writer.join().unwrap());
+            ended.filter(|(_, swapped)| swapped == &Ok(true)).map(|(it, _)| it.to_owned()).collect()
+        });
+        assert_eq!((made.len(), now().as_ref()), (1, made.first()));
+    }
+    // Where no option has been set at all.
+    let all = ["--delete", "--xpath", "//cluster_property_set[@id='cib-bootstrap-options']"];
+    assert!(Command::new("cibadmin").args(all).status().unwrap().success());
+    assert_eq!((swap(None, "14"), now().as_deref()), (Ok(true), Some("14")));
 }
