@@ -32,6 +32,7 @@
 //! * [`Node`]: commands in a node, with its file system, its network, its processes.
 //! * [`Client`]: commands outside the cluster; [`Ping`] and its [`Report`] of outages and of who answered.
 //! * [`Machines`]: what the lab asks of whoever provides the machines. Here they are namespaces.
+//! * [`trees`]: trees of files, made and compared. [`lsync`]: a mirrored directory on a lab.
 //! * [`sandbox`]: a network for one agent without a cluster.
 //!
 //! # The plan
@@ -56,6 +57,7 @@ mod client;
 mod cluster;
 mod disk;
 mod job;
+pub mod lsync;
 mod machines;
 mod namespaces;
 mod node;
@@ -64,6 +66,7 @@ mod plan;
 mod power;
 mod report;
 pub mod sandbox;
+pub mod trees;
 mod turn;
 mod view;
 mod wire;
