@@ -33,6 +33,6 @@ pub use log::{Level, Log};
 pub use manual::manual;
 pub use metadata::{Description, metadata};
 pub use parameters::{Parameter, Parameters, Problem, table_faults, take};
-pub use run::run;
+pub use run::{Job, run, run_with_jobs};
 pub use state::{LASTING_DIRECTORY, RUN_DIRECTORY, StateFile, file_name};
-pub use value::{Kind, List, Value, Within};
+pub use value::{AbsolutePath, Kind, List, Size, Value, Within};

@@ -21,6 +21,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const REASON_PREFIX: &str = "ocf-exit-reason:";
 
+/// A face of the agent's program that is no action: what a daemon that the agent started calls back. It gets the arguments after its
+/// name, and gives the exit code.
+pub type Job = fn(&[OsString]) -> u8;
+
+/// Runs an agent's `main` where its daemons call it back: a first argument that names one of the jobs runs that, in the environment
+/// of whoever called, without a lock or a deadline; anything else is an action, as with [`run`].
+pub fn run_with_jobs<A: Agent>(jobs: &[(&str, Job)]) -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let first = arguments.next();
+    match jobs.iter().find(|(name, _)| first.as_deref() == Some(OsStr::new(name))) {
+        Some((_, job)) => {
+            explain_panics(REASON_PREFIX.to_owned());
+            ExitCode::from(job(&arguments.collect::<Vec<_>>()))
+        }
+        None => run::<A>(),
+    }
+}
+
 /// Runs an agent's `main`: one action, and its exit code.
 pub fn run<A: Agent>() -> ExitCode {
     let begin = Instant::now();

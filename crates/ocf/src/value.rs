@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 /// The content type that the metadata gives for a parameter (the three that all grammars share).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +122,71 @@ addresses! {
     Ipv6Addr: "an IPv6 address";
 }
 
+/// An absolute path without `.`, `..` or doubled slashes, and without a slash at its end: two that differ are two places, as far
+/// as names can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsolutePath(PathBuf);
+
+impl AbsolutePath {
+    /// The path.
+    pub fn into_path(self) -> PathBuf {
+        self.0
+    }
+}
+
+impl Deref for AbsolutePath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Value for AbsolutePath {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let accepts = || "an absolute path without control characters, \"..\" and \".\"".to_owned();
+        let rest = text.strip_prefix('/').ok_or_else(accepts)?;
+        if text.chars().any(char::is_control) || rest.split('/').any(|name| matches!(name, "." | "..")) {
+            return Err(accepts());
+        }
+        let names = rest.split('/').filter(|name| !name.is_empty());
+        Ok(AbsolutePath(names.fold(PathBuf::from("/"), |path, name| path.join(name))))
+    }
+}
+
+/// An amount of bytes, such as `500M`: a number with an optional unit K, M, G or T (of 1024), in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+impl Size {
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl Value for Size {
+    const KIND: Kind = Kind::String;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let accepts = || "a number of bytes, or one with a unit: 500M, 2G".to_owned();
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let shift = match unit.to_ascii_uppercase().as_str() {
+            "" => 0,
+            "K" => 10,
+            "M" => 20,
+            "G" => 30,
+            "T" => 40,
+            _ => return Err(accepts()),
+        };
+        let number: u64 = number.parse().map_err(|_| accepts())?;
+        number.checked_mul(1 << shift).map(Size).ok_or_else(accepts)
+    }
+}
+
 /// Words separated by white space or commas, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List<T>(Vec<T>);
@@ -179,6 +245,34 @@ mod tests {
         assert_eq!(Within::<1, 128>::parse("128").map(Within::get), Ok(128));
         for word in ["0", "129", "-1", "+5", "1.5", "0x10", "99999999999999999999", " 5"] {
             assert_eq!(Within::<1, 128>::parse(word), Err("a whole number from 1 to 128".into()), "{word}");
+        }
+    }
+
+    #[test]
+    fn paths_are_absolute_and_plain() {
+        for (text, path) in
+            [("/a/b", "/a/b"), ("//a///b c/", "/a/b c"), ("/", "/"), ("/a/..b/.c", "/a/..b/.c")]
+        {
+            assert_eq!(
+                AbsolutePath::parse(text).map(AbsolutePath::into_path),
+                Ok(PathBuf::from(path)),
+                "{text}"
+            );
+        }
+        for text in ["", "a", "./a", "/a/../b", "/a/.", "/a\nb"] {
+            assert!(AbsolutePath::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in
+            [("0", 0), ("512", 512), ("2k", 2048), ("3M", 3 << 20), ("1g", 1 << 30), ("1T", 1 << 40)]
+        {
+            assert_eq!(Size::parse(text).map(Size::bytes), Ok(bytes), "{text}");
+        }
+        for text in ["", "G", "-1", "1.5G", "1 G", "1GB", "99999999T", "0x10"] {
+            assert!(Size::parse(text).is_err(), "{text}");
         }
     }
 
