@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// How often the source moves.
 const ROUNDS: usize = 50;
 
-/// The application: some hundred files a second written, changed and deleted, each noted when it is done.
+/// The application: some thirty files a second written, changed and deleted, each noted when it is done.
 const WRITER: &str = r#"#!/bin/bash
 run=/run/writer tree=/site/site5 log=/var/log/writer.log
 write() {
@@ -33,7 +33,7 @@ write() {
         if [ $((number % 5)) = 0 ]; then
             rm new/$HOSTNAME-$((number - 3)) 2>/dev/null && echo "gone new/$HOSTNAME-$((number - 3))" >>$log
         fi
-        read -t 0.01 <>$run.never
+        read -t 0.03 <>$run.never
     done
 }
 alive() { [ -s $run.pid ] && kill -0 "$(cat $run.pid)" 2>/dev/null; }
