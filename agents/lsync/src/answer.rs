@@ -1,0 +1,206 @@
+//! The hook that the rsync daemon runs before it serves the control module: it writes the answer to the question that is being
+//! asked for into the file that the daemon then sends. What each question makes this node do is told at [`Ask`].
+
+use crate::control::{Answer, Ask, Question};
+use crate::core::{self, Own, Standing, Tree};
+use crate::keys::replace;
+use crate::settings::{Place, Settings, TREE_MARKER};
+use crate::{ask, own, receiver, saved, standing, tree};
+use ocf::{Failure, Log, StateFile};
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a claim is looked up for in the cluster: its record may still be on the way here.
+const CLAIM: Duration = Duration::from_secs(3);
+/// Pause between two looks.
+const TICK: Duration = Duration::from_millis(100);
+/// An answer has been fetched long before.
+const STALE: Duration = Duration::from_secs(120);
+/// What is kept of the time that the asker waits, for the answer's way.
+const RESERVE: Duration = Duration::from_secs(1);
+
+/// What this node can do about a question: ask the cluster, and tell it.
+pub(crate) trait Cluster {
+    /// Reads the cluster's record, learns from it, tells how it stands ([`standing::refresh`]).
+    fn refresh(&self) -> Result<Own, Failure>;
+    /// Tells the cluster how this node stands ([`standing::publish`]).
+    fn publish(&self, own: &Own);
+}
+
+/// The hook: `answer DATASET`, with the request in `RSYNC_REQUEST`. The exit code is the daemon's to know whether to go on;
+/// what went wrong is for this node's log, not for the asker.
+pub(crate) fn answer(arguments: &[OsString]) -> u8 {
+    let dataset = arguments.first().and_then(|it| it.to_str()).unwrap_or("");
+    let facility = std::env::var("HA_LOGFACILITY").ok();
+    let log = Log::new(format!("lsync({dataset})[{}]", std::process::id()), facility.as_deref(), false, None);
+    let request = std::env::var("RSYNC_REQUEST").unwrap_or_default();
+    // A name that could lead out of the directory is none of a dataset.
+    if dataset.is_empty() || dataset.contains('/') || dataset.starts_with('.') {
+        log.error("answer: no dataset was named");
+        return 1;
+    }
+    let place = Place::of(dataset);
+    let settings: Settings = match StateFile::new(place.settings()).load() {
+        Ok(Some(settings)) => settings,
+        Ok(None) => {
+            log.error(format_args!("a question for {dataset}, which is not started here"));
+            return 1;
+        }
+        Err(failure) => {
+            log.error(failure.reason);
+            return 1;
+        }
+    };
+    let deadline = Instant::now() + settings.question_timeout().saturating_sub(RESERVE);
+    let cluster = Pacemaker { place: &place, settings: &settings, deadline, log: &log };
+    receiver::trim_log(&place, settings.port);
+    match respond(&place, &settings, &request, deadline, &log, &cluster) {
+        Ok(()) => 0,
+        Err(failure) => {
+            log.error(failure.reason);
+            1
+        }
+    }
+}
+
+struct Pacemaker<'a> {
+    place: &'a Place,
+    settings: &'a Settings,
+    deadline: Instant,
+    log: &'a Log,
+}
+
+impl Cluster for Pacemaker<'_> {
+    fn refresh(&self) -> Result<Own, Failure> {
+        standing::refresh(self.place, self.settings, self.deadline, self.log)
+    }
+
+    fn publish(&self, own: &Own) {
+        standing::publish(self.place, self.settings, own, self.deadline, self.log);
+    }
+}
+
+/// Does what the request asks for, and writes the answer.
+///
+/// # Errors
+/// The request is no question, or the answer cannot be written. Whatever else goes wrong is part of the answer.
+pub(crate) fn respond(
+    place: &Place,
+    settings: &Settings,
+    request: &str,
+    deadline: Instant,
+    log: &Log,
+    cluster: &impl Cluster,
+) -> Result<(), Failure> {
+    let module = settings.control_module();
+    let asked = request.strip_prefix(module.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    let question: Question = asked
+        .unwrap_or(request)
+        .parse()
+        .map_err(|why: String| Failure::generic(format!("refused: {why}")))?;
+    ask::remove_stale(&place.answers(), STALE);
+    let own = act(place, settings, &question.what, deadline, log, cluster)?;
+    let answer = how_it_stands(settings, own);
+    if let (Ask::Claim(_), Some(why)) = (&question.what, &answer.refuses) {
+        log.warning(format_args!("no pass is let in: {why}"));
+    }
+    let file = place.answers().join(question.to_string());
+    replace(&file, &serde_json::to_vec(&answer)?, 0o600)
+        .map_err(|error| Failure::generic(format!("writing {}: {error}", file.display())))?;
+    Ok(())
+}
+
+/// What the question makes this node do; what it knows afterwards.
+fn act(
+    place: &Place,
+    settings: &Settings,
+    what: &Ask,
+    deadline: Instant,
+    log: &Log,
+    cluster: &impl Cluster,
+) -> Result<Own, Failure> {
+    match what {
+        Ask::State => own::load(place),
+        Ask::Look => refreshed(place, log, cluster),
+        Ask::Claim(generation) => {
+            let until = deadline.min(Instant::now() + CLAIM);
+            let mut own = own::load(place)?;
+            // Also where it is known already: the module may not be open to it yet.
+            loop {
+                own = refreshed(place, log, cluster).unwrap_or(own);
+                let newer = own.generation().is_some_and(|it| it.number > generation.number);
+                if newer || own.generation() == Some(generation) || Instant::now() + TICK >= until {
+                    return Ok(own);
+                }
+                std::thread::sleep(TICK);
+            }
+        }
+        Ask::Complete(generation) => {
+            let before = own::load(place)?;
+            if !before.accepts(generation) {
+                return Ok(before);
+            }
+            make_durable(&settings.source)?;
+            // Not the whole time: what is not put away now stays where it is, safe, and is the next call's.
+            let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+            if let Err(failure) = saved::put_away(settings, Some(generation), half, log) {
+                log.warning(failure.reason);
+            }
+            let own = own::update(place, settings, deadline, |own| core::completed(own, generation))?;
+            cluster.publish(&own);
+            Ok(own)
+        }
+    }
+}
+
+/// What is known after a look at the cluster; what was known before if it cannot be asked.
+fn refreshed(place: &Place, log: &Log, cluster: &impl Cluster) -> Result<Own, Failure> {
+    match cluster.refresh() {
+        Ok(own) => Ok(own),
+        Err(failure) => {
+            log.warning(format_args!("the cluster cannot be asked: {}", failure.reason));
+            own::load(place)
+        }
+    }
+}
+
+/// Everything that was received is on the disk when this returns.
+fn make_durable(path: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::generic(format!("syncing {}: {error}", path.display()));
+    let directory = fs::File::open(path).map_err(failed)?;
+    nix::unistd::syncfs(&directory).map_err(|error| failed(error.into()))
+}
+
+fn how_it_stands(settings: &Settings, own: Own) -> Answer {
+    let (tree, gone) = match tree::look(&settings.source) {
+        Ok(tree) => (tree, None),
+        Err(failure) => (Tree::Empty, Some(failure.reason)),
+    };
+    let (files, bytes) = saved::measure(&settings.saved_dir);
+    let refuses = gone.or_else(|| refusal(settings, &own, bytes));
+    Answer { said: own.said(tree), canary: tree::canary(&settings.source), saved: files, refuses, own }
+}
+
+/// Why no pass is to come, though its generation may be right.
+fn refusal(settings: &Settings, own: &Own, set_aside: u64) -> Option<String> {
+    let source = settings.source.display();
+    let unmarked = match tree::marker(&settings.source) {
+        Ok(marker) => marker.is_none(),
+        Err(failure) => return Some(failure.reason),
+    };
+    if own.standing == Standing::InSync && unmarked {
+        return Some(format!(
+            "{source} on {} lacks its marker {TREE_MARKER}: it is not mounted, or was emptied",
+            settings.node
+        ));
+    }
+    let limit = settings.saved_limit.filter(|limit| core::sets_aside(own) && set_aside > *limit)?;
+    Some(format!(
+        "{set_aside} bytes lie set aside in {} on {}, more than saved_limit={limit}, and this pass may add to them: look through them \
+         and remove what is not wanted, or raise the limit",
+        settings.saved_dir.display(),
+        settings.node
+    ))
+}

@@ -1,0 +1,42 @@
+//! What this node knows, kept on its disk. Every change goes through [`update`], so that none is made from what was read
+//! before another one, and none becomes true for others before it is durable here.
+
+use crate::core::Own;
+use crate::receiver;
+use crate::settings::{Place, Settings};
+use ocf::{Failure, StateFile};
+use process::PidLock;
+use std::time::Instant;
+
+/// What this node knows; nothing if there is no file yet.
+///
+/// # Errors
+/// The file cannot be read or makes no sense; the reason names it.
+pub(crate) fn load(place: &Place) -> Result<Own, Failure> {
+    Ok(StateFile::new(place.own()).load()?.unwrap_or_default())
+}
+
+/// Changes what this node knows: reads it, lets `change` decide, makes the result durable, and then has the receiver act
+/// on it (old transfers are dead when this returns). Whoever changes the same dataset meanwhile waits.
+///
+/// Durable first, then the module, then the kill: a process killed between two of them leaves no state in which an older
+/// generation is let in although a newer one was on record.
+///
+/// # Errors
+/// The lock was not to be had by the deadline, the file cannot be read or written, or the receiver could not be brought to where
+/// it has to be (it then refuses, and the next call tries again).
+pub(crate) fn update(
+    place: &Place,
+    settings: &Settings,
+    deadline: Instant,
+    change: impl FnOnce(&Own) -> Own,
+) -> Result<Own, Failure> {
+    let _lock = PidLock::at(place.own_lock()).lock_until(deadline)?;
+    let before = load(place)?;
+    let after = change(&before);
+    if after != before {
+        StateFile::new(place.own()).save_durably(&after)?;
+    }
+    receiver::admit_locked(place, settings, &after, deadline)?;
+    Ok(after)
+}

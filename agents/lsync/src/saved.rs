@@ -1,0 +1,237 @@
+//! What a pass replaced or deleted here and may exist nowhere else: it is kept, outside the tree, until an administrator has
+//! looked through it.
+//!
+//! rsync leaves it in `.bascule/local/saved/PASS` of the tree. From there it is put away to `saved_dir/TIME-generation-N/`, which holds a
+//! `REPORT` for people and `files/`, the files under their paths in the tree. At every instant each file is in one of the two places
+//! or in both; what was begun is found again by the pass's name in the REPORT, and goes on.
+
+use crate::core::Generation;
+use crate::keys::replace;
+use crate::settings::{Settings, TREE_PRIVATE};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use ocf::{Failure, Log};
+use process::{Ended, Tool};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use walkdir::WalkDir;
+
+/// For people, in each set-aside directory.
+const REPORT: &str = "REPORT";
+/// What was set aside, in each set-aside directory.
+const FILES: &str = "files";
+
+/// Puts away what passes have set aside in the tree, and tells how many files that were.
+///
+/// # Errors
+/// Something could not be moved: it stays in the tree, out of every transfer's reach, and the next call goes on.
+pub(crate) fn put_away(
+    settings: &Settings,
+    generation: Option<&Generation>,
+    deadline: Instant,
+    log: &Log,
+) -> Result<u64, Failure> {
+    let Some(within) = open_within(&settings.source)? else { return Ok(0) };
+    // Through the descriptor: nobody who may write to the tree can put a link in the way.
+    let within = PathBuf::from(format!("/proc/self/fd/{}", within.as_raw_fd()));
+    let mut files = 0;
+    for pass in names(&within)? {
+        let from = within.join(&pass);
+        if !fs::symlink_metadata(&from)?.is_dir() {
+            continue;
+        }
+        let (count, bytes) = walk(&from);
+        if count == 0 {
+            // Directories alone: what was in them was set aside elsewhere, or nowhere.
+            fs::remove_dir_all(&from)?;
+            continue;
+        }
+        let to = home(settings, generation, &pass, count, bytes)?;
+        bring(settings, &from, &to.join(FILES), deadline).map_err(|failure| {
+            failure.context(format_args!("putting away what was replaced, to {}", to.display()))
+        })?;
+        log.warning(format_args!(
+            "{count} files here were not the source's and have been replaced or deleted; they are kept in {}",
+            to.display()
+        ));
+        files += count;
+    }
+    Ok(files)
+}
+
+/// Opens the directory of the tree in which passes set aside, none of whose parents may be a link: `None` if there is none.
+fn open_within(tree: &Path) -> Result<Option<OwnedFd>, Failure> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let failed = |path: &Path, error: nix::Error| Failure::generic(format!("{}: {error}", path.display()));
+    let mut at = match nix::fcntl::open(tree, flags, Mode::empty()) {
+        Err(nix::Error::ENOENT) => return Ok(None),
+        opened => opened.map_err(|error| failed(tree, error))?,
+    };
+    let below = Path::new(TREE_PRIVATE).join("saved");
+    for part in &below {
+        at = match openat(&at, part, flags | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Err(nix::Error::ENOENT) => return Ok(None),
+            Err(nix::Error::ELOOP | nix::Error::ENOTDIR) => {
+                let path = tree.join(&below);
+                return Err(Failure::generic(format!("{}: a part of it is no directory", path.display())));
+            }
+            opened => opened.map_err(|error| failed(&tree.join(&below), error))?,
+        };
+    }
+    Ok(Some(at))
+}
+
+/// The set-aside directory of a pass: the one that was begun for it, or a new one, with its REPORT.
+fn home(
+    settings: &Settings,
+    generation: Option<&Generation>,
+    pass: &str,
+    files: u64,
+    bytes: u64,
+) -> Result<PathBuf, Failure> {
+    let directory = &settings.saved_dir;
+    let failed =
+        |path: &Path, error: io::Error| Failure::generic(format!("saved_dir: {}: {error}", path.display()));
+    let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(directory).map_err(|error| failed(directory, error))?;
+    let line = format!("pass {pass}");
+    let begun = names(directory)?.into_iter().map(|name| directory.join(name)).find(|it| {
+        fs::read_to_string(it.join(REPORT)).is_ok_and(|report| report.lines().any(|it| it == line))
+    });
+    if let Some(begun) = begun {
+        return Ok(begun);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let number = generation.map_or(0, |it| it.number);
+    let name = format!("{}-generation-{number}", stamp(now));
+    let mut to = directory.join(&name);
+    // Several passes within a second.
+    let mut count = 2;
+    while fs::symlink_metadata(&to).is_ok() {
+        to = directory.join(format!("{name}.{count}"));
+        count += 1;
+    }
+    private(&to).map_err(|error| failed(&to, error))?;
+    let origin = generation.map_or("an unknown source".to_owned(), |it| {
+        format!("generation {} (source {})", it.number, it.origin)
+    });
+    let report = format!(
+        "{files} files, {bytes} bytes, of the dataset {} on {}\n\
+         set aside {} UTC\n\
+         by {origin}, whose whole pass replaced or deleted them\n\
+         {line}\n\
+         \n\
+         This node was away, or was the source itself, and held these files in {}\n\
+         when another node led the dataset. They may exist nowhere else. Below {FILES}/ they have the paths that they had\n\
+         there. Copy what is still wanted to the present source, then remove this directory.\n",
+        settings.dataset,
+        settings.node,
+        stamp(now),
+        settings.source.display(),
+    );
+    replace(&to.join(REPORT), report.as_bytes(), 0o600).map_err(|error| failed(&to, error))?;
+    Ok(to)
+}
+
+/// Moves a directory with all that is in it: at once within a file system; else copied, made durable, and only then
+/// removed.
+fn bring(settings: &Settings, from: &Path, to: &Path, deadline: Instant) -> Result<(), Failure> {
+    match fs::symlink_metadata(to) {
+        // Only a copy can have been begun.
+        Ok(_) => {}
+        Err(_) => match fs::rename(from, to) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {}
+            Err(error) => return Err(error.into()),
+        },
+    }
+    let mut copy = Tool::new(&settings.rsync).args([
+        "--archive",
+        "--hard-links",
+        "--sparse",
+        "--numeric-ids",
+        "--quiet",
+    ]);
+    if settings.acls {
+        copy = copy.arg("--acls");
+    }
+    if settings.xattrs {
+        copy = copy.arg("--xattrs");
+    }
+    // The descriptor is this process's: its own path there is the same to a child.
+    let from_child = fs::canonicalize(from)?;
+    let with_slash = |path: &Path| {
+        let mut text = path.as_os_str().to_owned();
+        text.push("/");
+        text
+    };
+    let output = copy.arg("--").arg(with_slash(&from_child)).arg(with_slash(to)).run(deadline)?;
+    if output.ended != Ended::Code(0) {
+        return Err(output.failure().into());
+    }
+    let there = fs::File::open(to)?;
+    nix::unistd::syncfs(&there)?;
+    Ok(fs::remove_dir_all(from)?)
+}
+
+/// How many files lie set aside in this directory, and the bytes that they take up. Not counted: directories, and the REPORTs.
+pub(crate) fn measure(saved_dir: &Path) -> (u64, u64) {
+    let Ok(all) = names(saved_dir) else { return (0, 0) };
+    let each = all.iter().map(|name| {
+        let directory = saved_dir.join(name);
+        let files = directory.join(FILES);
+        // What somebody has rearranged is there all the same.
+        if files.is_dir() { walk(&files) } else { walk(&directory) }
+    });
+    each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
+}
+
+/// Files below a directory that are not directories, and the bytes that they take up; links are not followed.
+fn walk(directory: &Path) -> (u64, u64) {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in WalkDir::new(directory).min_depth(1).into_iter().flatten() {
+        if entry.file_type().is_dir()
+            || entry.depth() == 1 && entry.file_name() == REPORT && is_home(directory)
+        {
+            continue;
+        }
+        files += 1;
+        bytes += entry.metadata().map_or(0, |it| it.blocks() * 512);
+    }
+    (files, bytes)
+}
+
+/// Whether a directory is one of those that [`home`] makes, not what was set aside.
+fn is_home(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| name.to_string_lossy().contains("-generation-"))
+}
+
+/// The names in a directory, in order; those that are no text are none of ours.
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names: Vec<String> = match fs::read_dir(directory) {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    names.sort();
+    Ok(names)
+}
+
+/// Seconds since 1970 as `20261121T052009Z` (days to date after the proleptic Gregorian calendar).
+fn stamp(seconds: u64) -> String {
+    // Days since 0000-03-01, so that a leap day ends its year: 400 years are 146,097 days.
+    let day = seconds / 86_400 + 719_468;
+    let (era, of_era) = (day / 146_097, day % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let date = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}{month:02}{date:02}T{hour:02}{minute:02}{second:02}Z")
+}
