@@ -26,6 +26,8 @@ fn nothing_is_fatal_and_no_tool_is_run_to_write() {
         ("crm_mon", cluster.status().unwrap_err()),
         ("crm_attribute", cluster.option("stonith-enabled").unwrap_err()),
         ("crm_attribute", cluster.property_set("bascule-test", "1").unwrap_err()),
+        ("cibadmin", cluster.property_swap("bascule-test", None, "1").unwrap_err()),
+        ("cibadmin", cluster.property_swap("bascule-test", Some("0"), "1").unwrap_err()),
         ("attrd_updater", cluster.attribute_everywhere("bascule-test").unwrap_err()),
     ] {
         let reason = reason.to_string();
