@@ -1,6 +1,6 @@
 //! Directories mirrored by `ocf:bascule:lsync` on a lab, as an administrator makes and sees them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,6 +11,39 @@ use crate::{Lab, Node};
 
 /// How often is looked.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The program of `ocf:bascule:writer` (for [`Options::agent`](crate::Options::agent)), an application that writes into a directory and notes
+/// what it does.
+pub const WRITER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripts/writer.sh");
+
+/// What such applications have noted, on all nodes together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Files that were made, or may have been, for a crash came between.
+    pub tried: BTreeSet<String>,
+    /// Files that were made.
+    pub made: BTreeSet<String>,
+    /// Files that were deleted, or may have been.
+    pub doomed: BTreeSet<String>,
+    /// Files that were deleted.
+    pub deleted: BTreeSet<String>,
+}
+
+impl Noted {
+    /// Adds the lines of a log.
+    pub fn add(&mut self, log: &str) {
+        for line in log.lines() {
+            let (set, name) = match line.split_once(' ') {
+                Some(("try", name)) => (&mut self.tried, name),
+                Some(("done", name)) => (&mut self.made, name),
+                Some(("goes", name)) => (&mut self.doomed, name),
+                Some(("gone", name)) => (&mut self.deleted, name),
+                _ => continue,
+            };
+            set.insert(name.to_owned());
+        }
+    }
+}
 
 /// A dataset: the resource `name`, whose tree is `/site/NAME` on every node.
 pub struct Mirror<'a> {
@@ -219,10 +252,63 @@ impl<'a> Mirror<'a> {
         });
     }
 
+    /// Makes the application that writes into the tree wherever the source is, from after its promotion until before its demotion.
+    /// The lab needs `agent("writer", lsync::WRITER)`.
+    ///
+    /// # Panics
+    /// If `pcs` refuses.
+    #[track_caller]
+    pub fn create_writer(&self) {
+        let clone = format!("{}-clone", self.name);
+        self.lab.pcs(&format!(
+            "resource create writer ocf:bascule:writer tree={} op monitor interval=10s --disabled",
+            self.tree()
+        ));
+        self.lab.pcs(&format!("constraint colocation add writer with Promoted {clone}"));
+        self.lab.pcs(&format!("constraint order promote {clone} then start writer"));
+        self.lab.pcs("resource enable writer");
+    }
+
+    /// What the application has noted on a node, on or off.
+    #[must_use]
+    pub fn writer_log(&self, node: &str) -> String {
+        self.lab.node(node).read("/var/log/writer.log").unwrap_or_default()
+    }
+
+    /// The files that the application has made and not deleted, with what is in them.
+    #[track_caller]
+    #[must_use]
+    pub fn written(&self, node: &str) -> BTreeMap<String, String> {
+        // With `head` empty ones are shown too.
+        let text = self.at(node, "find new -type f -exec head -v -n 1 {} +");
+        let mut files = BTreeMap::new();
+        let mut current = None;
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("==> ").and_then(|line| line.strip_suffix(" <==")) {
+                files.insert(name.to_owned(), String::new());
+                current = Some(name.to_owned());
+            } else if let Some(content) = current.as_ref().and_then(|name| files.get_mut(name)) {
+                content.push_str(line);
+            }
+        }
+        files
+    }
+
     /// Runs the agent's monitor on a node by hand, as Pacemaker would at this level.
     #[track_caller]
     pub fn monitor(&self, node: &str, level: u32) -> Output {
-        let promoted = self.promoted().as_deref() == Some(node);
+        self.lab.node(node).sh(&self.monitor_command(node, level, Duration::from_secs(50)))
+    }
+
+    /// The exit code of the same with a timeout of its own, on a node that may be dying meanwhile.
+    #[must_use]
+    pub fn try_monitor(&self, node: &str, level: u32, timeout: Duration) -> Option<i32> {
+        let command = self.monitor_command(node, level, timeout);
+        let ended = self.lab.machines().exec(node, &command, timeout + Duration::from_secs(5));
+        ended.ok().map(|output| output.code)
+    }
+
+    fn monitor_command(&self, node: &str, level: u32, timeout: Duration) -> String {
         let mut environment = String::new();
         for (name, value) in [
             ("OCF_ROOT", "/usr/lib/ocf"),
@@ -237,7 +323,7 @@ impl<'a> Mirror<'a> {
             ("OCF_RESKEY_crm_feature_set", "3.16.2"),
             ("OCF_RESKEY_CRM_meta_name", "monitor"),
             ("OCF_RESKEY_CRM_meta_interval", "60000"),
-            ("OCF_RESKEY_CRM_meta_timeout", "50000"),
+            ("OCF_RESKEY_CRM_meta_timeout", &timeout.as_millis().to_string()),
             ("OCF_RESKEY_CRM_meta_on_node", node),
             ("OCF_RESKEY_CRM_meta_clone_max", &self.lab.nodes().len().to_string()),
             ("OCF_RESKEY_CRM_meta_clone_node_max", "1"),
@@ -246,7 +332,6 @@ impl<'a> Mirror<'a> {
             ("OCF_RESKEY_CRM_meta_promotable", "true"),
             ("OCF_RESKEY_CRM_meta_promoted_max", "1"),
             ("OCF_RESKEY_CRM_meta_promoted_node_max", "1"),
-            ("OCF_RESKEY_CRM_meta_role", if promoted { "Promoted" } else { "Unpromoted" }),
         ] {
             let _ = write!(environment, "{name}={} ", quoted(value));
         }
@@ -254,8 +339,7 @@ impl<'a> Mirror<'a> {
         for option in shell_words(&self.options) {
             let _ = write!(environment, "{} ", quoted(&format!("OCF_RESKEY_{option}")));
         }
-        let command = format!("env {environment} /usr/lib/ocf/resource.d/bascule/lsync monitor");
-        self.lab.node(node).sh(&command)
+        format!("env {environment} /usr/lib/ocf/resource.d/bascule/lsync monitor")
     }
 
     /// Waits until everything that has been written on the source by now is on every replica that is in sync.
@@ -387,6 +471,21 @@ fn shell_words(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_application_has_noted() {
+        let mut noted = Noted::default();
+        noted.add("try new/a\ndone new/a\nlast a\ngoes new/a\n");
+        noted.add("try new/b\n");
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let expected = Noted {
+            tried: set(&["new/a", "new/b"]),
+            made: set(&["new/a"]),
+            doomed: set(&["new/a"]),
+            deleted: set(&[]),
+        };
+        assert_eq!(noted, expected);
+    }
 
     #[test]
     fn words_of_pcs() {
