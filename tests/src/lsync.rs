@@ -121,17 +121,17 @@ impl<'a> Mirror<'a> {
         self.attribute(node, "-saved").and_then(|it| it.parse().ok()).unwrap_or(0)
     }
 
-    /// The files that lie set aside on a node: their paths below the directories of their times.
+    /// The files that lie set aside on a node: the paths that they had in the tree.
     #[track_caller]
     #[must_use]
     pub fn saved_files(&self, node: &str) -> Vec<String> {
         let saved = format!("/var/lib/bascule/lsync/{}/saved", self.name);
+        // SAVED/TIME-generation-N/files/PATH, and a REPORT beside `files`.
         let found = self
             .lab
             .node(node)
-            .run(&format!("cd {saved} 2>/dev/null && find . -mindepth 2 ! -type d || true"));
-        let below = |line: &str| line.splitn(3, '/').nth(2).map(str::to_owned);
-        let mut files: Vec<String> = found.lines().filter_map(below).filter(|it| it != "REPORT").collect();
+            .run(&format!("[ ! -d {saved} ] || find {saved}/*/files ! -type d -printf '%P\\n'"));
+        let mut files: Vec<String> = found.lines().map(str::to_owned).collect();
         files.sort();
         files
     }
@@ -144,7 +144,9 @@ impl<'a> Mirror<'a> {
     #[must_use]
     pub fn saved_text(&self, node: &str, path: &str) -> String {
         let saved = format!("/var/lib/bascule/lsync/{}/saved", self.name);
-        self.lab.node(node).run(&format!("cd {saved} && cat \"$(ls -td */{} | head -n 1)\"", quoted(path)))
+        self.lab
+            .node(node)
+            .run(&format!("cd {saved} && cat \"$(ls -td */files/{} | head -n 1)\"", quoted(path)))
     }
 
     /// The record in the cluster's configuration.
