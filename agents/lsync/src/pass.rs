@@ -1,0 +1,487 @@
+//! A whole pass: everything that differs on a peer is sent, from the claim of the generation to the peer's word that it is
+//! complete. The only way in which a peer comes to be in sync.
+
+use crate::ask::{self, Silence};
+use crate::control::{Answer, Ask};
+use crate::core::{self, Generation, Own, Standing};
+use crate::keys::{self, Key};
+use crate::peers::{PeerState, Phase};
+use crate::settings::{Peer, Place, Settings};
+use crate::transfer::{self, Fault, Guard, Outcome, Report, Route, Whole};
+use crate::{hold, own, peer_files, source, standing, tree};
+use ocf::{Failure, Log, StateFile};
+use process::{Error, Identity, PidLock, Tool};
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Pause between two looks at a lock or a job that others end.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a job waits to see itself written down, without which a stop would not find it.
+const NOTED: Duration = Duration::from_secs(5);
+/// A pass in the background is bounded by what rsync's own timeouts bound, and by this.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+/// What is kept of a drain's time for ending what has not ended.
+const ENDING: Duration = Duration::from_millis(700);
+
+/// What kind of pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Sizes and times are compared; what changes meanwhile is sent by the lists that follow.
+    Whole,
+    /// Contents are compared, what differs is set aside and told.
+    Verify,
+    /// No lists follow: what vanished while it ran is looked for again.
+    Last,
+}
+
+/// A pass that is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    /// Files and directories of the tree.
+    pub(crate) entries: u64,
+    /// Files whose content was sent.
+    pub(crate) transferred: u64,
+    /// Files and directories deleted on the peer.
+    pub(crate) deleted: u64,
+    /// Files that lie set aside on the peer now.
+    pub(crate) saved: u64,
+    /// What differed, the first few, where contents were compared.
+    pub(crate) repaired: Vec<String>,
+}
+
+/// Why a pass or push did not succeed, for an administrator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trouble {
+    /// What kind.
+    pub(crate) kind: Kind,
+    /// What was found and what to do.
+    pub(crate) text: String,
+}
+
+/// The kinds of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// So many deletions are held back; all else was sent.
+    Held(u64),
+    /// The peer does not answer.
+    Unreachable,
+    /// The peer does not take it.
+    Refused,
+    /// The fault is here: nothing was sent.
+    Here,
+    /// Anything else.
+    Failed,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Trouble {
+    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Trouble { kind, text: text.into() }
+    }
+
+    pub(crate) fn here(text: impl Into<String>) -> Self {
+        Trouble::new(Kind::Here, text)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::new(Kind::Failed, failure.reason)
+    }
+}
+
+impl From<Silence> for Trouble {
+    fn from(silence: Silence) -> Self {
+        let kind = match silence {
+            Silence::Unreachable(_) => Kind::Unreachable,
+            Silence::Refused(_) => Kind::Refused,
+            Silence::Nonsense(_) => Kind::Failed,
+        };
+        Trouble::new(kind, silence.to_string())
+    }
+}
+
+/// Sends everything that differs to a peer, and sees to it that peer and cluster know that it is complete.
+///
+/// # Errors
+/// What kept it from being complete. What was sent until then stays; the next pass goes on from there.
+pub(crate) fn pass(
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    generation: &Generation,
+    mode: Mode,
+    deadline: Instant,
+    log: &Log,
+) -> Result<Passed, Trouble> {
+    let _lock = wait_for_lock(place, &peer.name, deadline)?;
+    let mut state = peer_files::of_generation(place, &peer.name, generation.number);
+    let followed = state.phase == Phase::Following && mode != Mode::Whole;
+    let begun = peer_files::boot_seconds();
+    if !followed {
+        state.phase = Phase::Syncing;
+        state.behind_since.get_or_insert(begun);
+        peer_files::save(place, &peer.name, &state)?;
+    }
+    let attempt = attempt(place, settings, peer, generation, mode, &state, deadline, log);
+    match &attempt {
+        Ok((passed, canary)) => {
+            state.phase = Phase::Following;
+            state.last_success = Some(peer_files::boot_seconds());
+            (state.behind_since, state.failing_since, state.trouble, state.held) = (None, None, None, None);
+            state.canary = *canary;
+            state.saved = passed.saved;
+            state.entries = passed.entries;
+            hold::used(place, &peer.name);
+        }
+        Err(trouble) => {
+            if let Kind::Held(n) = trouble.kind {
+                if state.held.is_none() {
+                    hold::begin(place, settings, &peer.name)?;
+                }
+                state.held = Some(n);
+            }
+            if !followed {
+                state.phase = Phase::Lost;
+            }
+            if !matches!(trouble.kind, Kind::Held(_)) {
+                state.failing_since.get_or_insert(begun);
+            }
+            if state.trouble.as_ref() != Some(&trouble.text) {
+                log.warning(format_args!("whole pass to {}: {trouble}", peer.name));
+            }
+            state.trouble = Some(trouble.text.clone());
+        }
+    }
+    peer_files::save(place, &peer.name, &state)?;
+    attempt.map(|(passed, _)| passed)
+}
+
+/// Waits for whoever sends to the peer now. (Longer steps than the lock's own: a pass may take hours.)
+pub(crate) fn wait_for_lock(place: &Place, peer: &str, deadline: Instant) -> Result<process::Guard, Trouble> {
+    let lock = PidLock::at(place.peer_lock(peer));
+    loop {
+        match lock.try_lock() {
+            Ok(guard) => return Ok(guard),
+            Err(Error::Held { .. }) if Instant::now() < deadline => std::thread::sleep(LOOK),
+            Err(error) => return Err(Trouble::here(error.to_string())),
+        }
+    }
+}
+
+/// What allows this node to send: it is the source of this generation by its own disk, and the tree is the one it was then. The open root keeps
+/// the tree from being unmounted meanwhile.
+///
+/// # Errors
+/// Why it may not.
+pub(crate) fn may_send(
+    place: &Place,
+    settings: &Settings,
+    generation: &Generation,
+) -> Result<(Own, fs::File), Trouble> {
+    let own = own::load(place).map_err(|failure| Trouble::here(failure.reason))?;
+    let Some(record) =
+        own.latest.as_ref().filter(|record| own.is_source() && record.generation == *generation)
+    else {
+        return Err(Trouble::here(format!(
+            "this node is not the source of generation {generation} any more"
+        )));
+    };
+    let device = source::known_device(place, generation);
+    let held = tree::hold(&settings.source, device).map_err(Trouble::here)?;
+    tree::check_source(&settings.source, record.dataset, record.filled, device).map_err(Trouble::here)?;
+    Ok((own, held))
+}
+
+/// The file with the token of this generation, for rsync.
+///
+/// # Errors
+/// The secret cannot be read, or its file not be written.
+pub(crate) fn token(place: &Place, settings: &Settings, generation: &Generation) -> Result<PathBuf, Trouble> {
+    let here = |failure: Failure| Trouble::here(failure.reason);
+    let key = Key::read(&settings.secret_file).map_err(here)?;
+    let secret = place.secret("push");
+    keys::write_secret(&secret, &format!("{}\n", key.token(&settings.dataset, generation))).map_err(here)?;
+    Ok(secret)
+}
+
+/// The pass itself. Gives the canary's number from before it began, too.
+#[expect(clippy::too_many_arguments, reason = "one call, whose caller keeps the account of it")]
+fn attempt(
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    generation: &Generation,
+    mode: Mode,
+    state: &PeerState,
+    deadline: Instant,
+    log: &Log,
+) -> Result<(Passed, u64), Trouble> {
+    let (own, _held) = may_send(place, settings, generation)?;
+    let user = Key::user(generation);
+    let secret = token(place, settings, generation)?;
+    let route = Route { settings, peer, user: &user, secret: &secret };
+    let claimed = ask(place, settings, peer, Ask::Claim(generation.clone()), deadline)?;
+    if !claimed.own.accepts(generation) {
+        let knows = claimed.own.generation().map_or_else(|| "none".to_owned(), ToString::to_string);
+        return Err(refused(
+            peer,
+            format!("does not take generation {generation}, the newest that it knows is {knows}"),
+        ));
+    }
+    if let Some(reason) = claimed.refuses {
+        return Err(refused(peer, reason));
+    }
+    let aside = core::sets_aside(&claimed.own) || mode == Mode::Verify;
+    let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
+    let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
+    // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
+    let canary = tree::canary(&settings.source).unwrap_or(0);
+    let released = state.held.is_some() && hold::is_released(place, settings, &peer.name)?;
+    let report = loop {
+        let run = guarded(
+            settings,
+            released,
+            |max_delete| route.whole(&Whole { max_delete, ..whole.clone() }),
+            None,
+            |report| report.files,
+            deadline,
+        );
+        let (report, vanished) = match run {
+            Err(Trouble { kind: Kind::Held(n), .. }) => {
+                return Err(Trouble::new(Kind::Held(n), hold::explain(place, settings, n)));
+            }
+            other => other?,
+        };
+        // Nothing tells of changes any more: what vanished may have been renamed.
+        if !(vanished && mode == Mode::Last) {
+            break report;
+        }
+    };
+    marks(place, &route, own.latest.as_ref().map_or(0, |record| record.dataset), canary, deadline)?;
+    let complete = ask(place, settings, peer, Ask::Complete(generation.clone()), deadline)?;
+    if complete.own.generation() != Some(generation) || complete.own.standing != Standing::InSync {
+        let why = complete.refuses.unwrap_or_else(|| "it does not hold itself to be in sync".to_owned());
+        return Err(refused(peer, format!("had everything sent to it, but {why}")));
+    }
+    standing::join(place, settings, &peer.name, deadline, log)?;
+    let passed = Passed {
+        entries: report.files,
+        transferred: report.transferred,
+        deleted: report.deleted,
+        saved: complete.saved,
+        repaired: if mode == Mode::Verify { report.changes } else { Vec::new() },
+    };
+    Ok((passed, canary))
+}
+
+fn refused(peer: &Peer, why: String) -> Trouble {
+    Trouble::new(Kind::Refused, format!("{} ({}): {why}", peer.name, peer.address))
+}
+
+fn ask(
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    what: Ask,
+    deadline: Instant,
+) -> Result<Answer, Trouble> {
+    let until = deadline.min(Instant::now() + settings.question_timeout());
+    Ok(ask::ask(place, settings, peer, what, until)?)
+}
+
+/// Sends the marker, and the canary with this number, not as it may be by now.
+fn marks(
+    place: &Place,
+    route: &Route<'_>,
+    dataset: u64,
+    canary: u64,
+    deadline: Instant,
+) -> Result<(), Trouble> {
+    let stage = place.run.join("marks").join(ocf::file_name(&route.peer.name));
+    fs::create_dir_all(&stage).map_err(|error| Trouble::here(format!("{}: {error}", stage.display())))?;
+    tree::write_marker(&stage, dataset, &route.settings.dataset)?;
+    tree::write_canary(&stage, canary)?;
+    let list = transfer::listed([".bascule/dataset", ".bascule/canary"].map(OsStr::new));
+    let tool = rsync(route.settings).args(route.marks(&stage)).input(list);
+    match run(&tool, deadline)? {
+        (_, Outcome::Fault(fault)) => Err(fault.into()),
+        _ => Ok(()),
+    }
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unreachable(text) => Trouble::new(Kind::Unreachable, text),
+            Fault::Refused(text) => Trouble::new(Kind::Refused, text),
+            Fault::Failed(text) => Trouble::new(Kind::Failed, text),
+        }
+    }
+}
+
+/// rsync, by the way that it is told and no other.
+fn rsync(settings: &Settings) -> Tool {
+    Tool::new(settings.rsync.as_str()).env("RSYNC_PROXY", "").env("RSYNC_CONNECT_PROG", "")
+}
+
+fn run(tool: &Tool, deadline: Instant) -> Result<(Report, Outcome), Trouble> {
+    let output = tool.run(deadline).map_err(|error| match error {
+        Error::TimedOut { .. } | Error::Stuck { .. } => Trouble::new(Kind::Failed, error.to_string()),
+        other => Trouble::here(other.to_string()),
+    })?;
+    Ok((Report::read(&output.stdout, &output.stderr), transfer::outcome(output.ended, &output.stderr)))
+}
+
+/// Runs rsync without deletions; if some are due and may happen, once more with them. Tells whether something vanished
+/// meanwhile.
+///
+/// # Errors
+/// Something did not arrive; or deletions are held back ([`Kind::Held`], its text is the caller's).
+pub(crate) fn guarded(
+    settings: &Settings,
+    released: bool,
+    arguments: impl Fn(Option<u64>) -> Vec<OsString>,
+    input: Option<&[u8]>,
+    remaining: impl Fn(&Report) -> u64,
+    deadline: Instant,
+) -> Result<(Report, bool), Trouble> {
+    let tool = |max_delete| {
+        let tool = rsync(settings).args(arguments(max_delete));
+        if let Some(input) = input { tool.input(input) } else { tool }
+    };
+    let (first, outcome) = run(&tool(Some(0)), deadline)?;
+    let verdict = |report: Report, outcome: Outcome| match outcome {
+        Outcome::Done => Ok((report, false)),
+        Outcome::Vanished => Ok((report, true)),
+        Outcome::Fault(fault) => Err(Trouble::from(fault)),
+    };
+    // A connection that broke leaves no count to judge.
+    if let Outcome::Fault(fault @ (Fault::Unreachable(_) | Fault::Refused(_))) = outcome {
+        return Err(fault.into());
+    }
+    let held = |n: u64| Err(Trouble::new(Kind::Held(n), String::new()));
+    match transfer::guard(settings.max_delete, first.skipped, remaining(&first), released) {
+        Guard::Clear => verdict(first, outcome),
+        Guard::Hold(n) => held(n),
+        Guard::Delete(limit) => {
+            // What was in the way of a file failed the first time: only the second run tells.
+            let (second, outcome) = run(&tool(limit), deadline)?;
+            if let Some(n) = second.skipped {
+                return held(n);
+            }
+            verdict(first.and(second), outcome)
+        }
+    }
+}
+
+/// Starts a pass to a peer in the background, unless something is sent to it anyhow. Trouble is on file for the peer, and in
+/// the log.
+pub(crate) fn revive(place: &Place, settings: &Settings, peer: &Peer, generation: &Generation, log: &Log) {
+    if !matches!(PidLock::at(place.peer_lock(&peer.name)).holder(), Ok(None)) {
+        return;
+    }
+    let under_way = source::job_file(place, &peer.name).load::<Identity>();
+    if under_way.is_ok_and(|job| job.is_some_and(|job| job.is_alive())) {
+        return;
+    }
+    if let Err(failure) = launch(place, settings, peer, generation, Mode::Whole, Instant::now() + LONGEST) {
+        log.warning(format_args!("a pass to {} cannot be started: {}", peer.name, failure.reason));
+    }
+}
+
+fn result_file(place: &Place, peer: &str) -> StateFile {
+    StateFile::new(place.run.join("jobs").join(format!("{}.result", ocf::file_name(peer))))
+}
+
+/// A pass as a job of its own, which does nothing before it is on file and can be found.
+fn launch(
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    generation: &Generation,
+    mode: Mode,
+    deadline: Instant,
+) -> Result<Identity, Failure> {
+    let file = source::job_file(place, &peer.name);
+    result_file(place, &peer.name).remove()?;
+    file.remove()?;
+    let identity = process::detach("lsync-pass", &[], || {
+        let me = std::process::id() as i32;
+        let given_up = Instant::now() + NOTED;
+        let noted = || file.load::<Identity>().is_ok_and(|it| it.is_some_and(|it| it.pid() == me));
+        while !noted() {
+            if Instant::now() > given_up {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The parent's log has lost its connection.
+        let log = job_log(&settings.dataset);
+        let result = pass(place, settings, peer, generation, mode, deadline, &log);
+        let _nobody_to_tell = result_file(place, &peer.name).save(&result);
+    })?;
+    file.save(&identity)?;
+    Ok(identity)
+}
+
+/// The log of what runs without Pacemaker: syslog, as Pacemaker has it.
+pub(crate) fn job_log(dataset: &str) -> Log {
+    let facility = ["HA_LOGFACILITY", "PCMK_logfacility"].iter().find_map(|name| std::env::var(name).ok());
+    let tag = format!("lsync({dataset})[{}]", std::process::id());
+    Log::new(tag, Some(facility.as_deref().unwrap_or("daemon")), false, None)
+}
+
+/// Passes to several peers at the same time, each to its end or to the deadline; all are gone when this returns.
+pub(crate) fn drain(
+    place: &Place,
+    settings: &Settings,
+    peers: &[&Peer],
+    generation: &Generation,
+    deadline: Instant,
+    log: &Log,
+) -> Vec<(String, Result<Passed, Trouble>)> {
+    let until = deadline.checked_sub(ENDING).unwrap_or(deadline);
+    let started: Vec<(&Peer, Result<Identity, Failure>)> = peers
+        .iter()
+        .map(|peer| (*peer, launch(place, settings, peer, generation, Mode::Last, until)))
+        .collect();
+    let running = || started.iter().any(|(_, job)| job.as_ref().is_ok_and(Identity::is_alive));
+    while running() && Instant::now() < until {
+        std::thread::sleep(LOOK);
+    }
+    let end = |(peer, job): (&Peer, Result<Identity, Failure>)| {
+        let outcome = job.map_err(Trouble::from).and_then(|job| {
+            let late = job.is_alive();
+            if let Err(error) = job.stop(Duration::ZERO, deadline) {
+                log.error(format_args!("the last pass to {}: {error}", peer.name));
+                return Err(Trouble::new(Kind::Failed, error.to_string()));
+            }
+            let file = result_file(place, &peer.name);
+            let told = file.load::<Result<Passed, Trouble>>();
+            let _may_stay = source::job_file(place, &peer.name).remove();
+            match told {
+                Ok(Some(result)) => result,
+                _ if late => {
+                    Err(Trouble::new(Kind::Failed, "not everything was sent in time, the pass was ended"))
+                }
+                _ => Err(Trouble::new(Kind::Failed, "the pass was ended by somebody else")),
+            }
+        });
+        (peer.name.clone(), outcome)
+    };
+    started.into_iter().map(end).collect()
+}
+
+#[cfg(test)]
+#[path = "pass_tests.rs"]
+pub(crate) mod tests;

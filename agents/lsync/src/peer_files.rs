@@ -1,0 +1,77 @@
+//! What the source knows of its peers, as files; and the clock by which it is told.
+
+use crate::peers::PeerState;
+use crate::settings::Place;
+use ocf::{Failure, StateFile};
+use std::fs;
+
+/// What is known of a peer; as of one that nothing was ever sent to if there is no file.
+///
+/// # Errors
+/// The file cannot be read or makes no sense; the reason names it.
+pub(crate) fn load(place: &Place, peer: &str) -> Result<PeerState, Failure> {
+    Ok(StateFile::new(place.peer(peer)).load()?.unwrap_or_default())
+}
+
+/// What is known of a peer in this generation: what was noted under another one means nothing, and neither does a file that cannot
+/// be understood.
+pub(crate) fn of_generation(place: &Place, peer: &str, number: u64) -> PeerState {
+    match load(place, peer) {
+        Ok(state) if state.generation == number => state,
+        _ => PeerState { generation: number, ..PeerState::default() },
+    }
+}
+
+/// Replaces what is known of a peer. Only for whoever holds the peer's lock, or before anybody could.
+///
+/// # Errors
+/// It cannot be written; the reason names the file.
+pub(crate) fn save(place: &Place, peer: &str, state: &PeerState) -> Result<(), Failure> {
+    StateFile::new(place.peer(peer)).save(state)
+}
+
+/// Seconds of the boot clock, which no administrator sets and which counts while the machine sleeps. 0 if it cannot be read.
+pub(crate) fn boot_seconds() -> u64 {
+    boot_hundredths() / 100
+}
+
+/// The same in hundredths of a second: tells two passes apart.
+pub(crate) fn boot_hundredths() -> u64 {
+    // `/proc/uptime` is CLOCK_BOOTTIME as `seconds.hundredths`.
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    hundredths(&text).unwrap_or(0)
+}
+
+fn hundredths(uptime: &str) -> Option<u64> {
+    let (seconds, rest) = uptime.split_whitespace().next()?.split_once('.')?;
+    let seconds: u64 = seconds.parse().ok()?;
+    let rest: u64 = rest.get(..2)?.parse().ok()?;
+    Some(seconds * 100 + rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::Phase;
+
+    #[test]
+    fn the_boot_clock_runs() {
+        assert_eq!(hundredths("12345.67 4242.00\n"), Some(1_234_567));
+        assert_eq!(hundredths(""), None);
+        assert!(boot_hundredths() > 0);
+    }
+
+    #[test]
+    fn what_was_noted_under_another_generation_means_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::below(directory.path(), "d");
+        assert_eq!(load(&place, "n1").unwrap(), PeerState::default());
+        let state = PeerState { generation: 3, phase: Phase::Following, canary: 7, ..PeerState::default() };
+        save(&place, "n1", &state).unwrap();
+        assert_eq!(of_generation(&place, "n1", 3), state);
+        let fresh = of_generation(&place, "n1", 4);
+        assert_eq!((fresh.generation, fresh.phase, fresh.canary), (4, Phase::Lost, 0));
+        std::fs::write(place.peer("n1"), "{").unwrap();
+        assert_eq!(of_generation(&place, "n1", 3).phase, Phase::Lost);
+    }
+}

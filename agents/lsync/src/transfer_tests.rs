@@ -1,0 +1,183 @@
+//! Tests of what rsync is told and how it is understood. What real rsyncs do with it: `push_tests.rs`.
+
+use super::*;
+use proptest::prelude::*;
+
+/// Settings of a dataset `d` with one peer, for this module's tests and others'.
+pub(crate) fn settings(source: &Path) -> Settings {
+    Settings {
+        dataset: "d".into(),
+        node: "n1".into(),
+        source: source.into(),
+        peers: vec![Peer { name: "n2".into(), address: "127.0.0.1".into() }],
+        port: 873,
+        bind_address: None,
+        secret_file: "/etc/corosync/authkey".into(),
+        delay: 1,
+        connect_timeout: 3,
+        io_timeout: 10,
+        lost_after: 60,
+        max_delete: MaxDelete { count: 1000, percent: 50 },
+        exclude: Vec::new(),
+        hard_links: true,
+        acls: false,
+        xattrs: false,
+        bwlimit: None,
+        saved_dir: "/var/lib/bascule/lsync/d/saved".into(),
+        saved_limit: None,
+        min_peers: 1,
+        initial_source: None,
+        report_degraded: false,
+        rsync: "rsync".into(),
+        lsyncd: "lsyncd".into(),
+        agent: "/usr/lib/ocf/resource.d/bascule/lsync".into(),
+    }
+}
+
+fn route(settings: &Settings) -> Route<'_> {
+    Route {
+        settings,
+        peer: &settings.peers[0],
+        user: "g3-00000000000000aa",
+        secret: Path::new("/run/x.secret"),
+    }
+}
+
+#[test]
+fn addresses() {
+    let mut settings = settings(Path::new("/t"));
+    assert_eq!(route(&settings).url(), "rsync://g3-00000000000000aa@127.0.0.1:873/d/");
+    settings.peers[0].address = "fd00::2".into();
+    assert_eq!(route(&settings).url(), "rsync://g3-00000000000000aa@[fd00::2]:873/d/");
+}
+
+#[test]
+fn every_transfer_is_bounded_authenticated_and_leaves_the_private_directory_alone() {
+    let mut settings = settings(Path::new("/t"));
+    settings.exclude = vec!["+ a".into(), String::new(), "*.tmp".into()];
+    settings.bwlimit = Some(70);
+    let route = route(&settings);
+    let whole = route.whole(&Whole { verify: false, aside: Some("p1".into()), max_delete: Some(0) });
+    let list = route.list(Some(0), false);
+    for arguments in [&whole, &list, &route.marks(Path::new("/stage"))] {
+        for wanted in [
+            "--timeout=10",
+            "--contimeout=3",
+            "--password-file=/run/x.secret",
+            "--bwlimit=70",
+            "--temp-dir=.bascule/local/tmp",
+        ] {
+            assert!(arguments.contains(&wanted.into()), "{wanted} in {arguments:?}");
+        }
+        assert!(!arguments.iter().any(|it| it == "--ignore-errors" || it == "--exclude"), "{arguments:?}");
+    }
+    for arguments in [&whole, &list] {
+        for wanted in ["--max-delete=0", "--filter=- /.bascule/*", "--filter=- + a", "--filter=- *.tmp"] {
+            assert!(arguments.contains(&wanted.into()), "{wanted} in {arguments:?}");
+        }
+        assert!(!arguments.contains(&"--filter=- ".into()));
+    }
+    assert!(whole.contains(&"--backup-dir=.bascule/local/saved/p1".into()));
+    assert!(!list.contains(&"--recursive".into()) && !list.contains(&"--delete".into()));
+    assert_eq!(whole[whole.len() - 2], "/t/");
+}
+
+#[test]
+fn what_rsync_says_is_read() {
+    let stdout = b"cannot delete non-empty directory: gone\n\nNumber of files: 12345 (reg: 5, dir: 7)\nNumber of created files: 10 (reg: 5)\n\
+        Number of deleted files: 3\nNumber of regular files transferred: 7\nTotal file size: 6 bytes\n";
+    let stderr = b"could not make way for new regular file: top1\nDeletions stopped due to --max-delete limit (9 skipped)\n";
+    let report = Report::read(stdout, stderr);
+    assert_eq!((report.files, report.created, report.deleted, report.transferred), (12345, 10, 3, 7));
+    assert_eq!((report.skipped, report.changed), (Some(9), 0));
+    assert_eq!(Report::read(b"", b"").skipped, None);
+}
+
+#[test]
+fn repairs_are_told_but_for_times_of_directories() {
+    let stdout = b".d..t...... ./\n<fc........ a file\n*deleting   stray\ncL+++++++++ l -> x\n.f...p..... mode\n.d...p..... dir/\nNumber of files: 5\n";
+    let report = Report::read(stdout, b"");
+    assert_eq!(report.changes, ["a file", "stray", "l -> x", "mode", "dir/"]);
+    assert_eq!(report.changed, 5);
+}
+
+#[test]
+fn exit_codes_mean_what_the_manual_says() {
+    let fault = |code, stderr: &str| match outcome(Ended::Code(code), stderr.as_bytes()) {
+        Outcome::Fault(fault) => fault,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(outcome(Ended::Code(0), b""), Outcome::Done);
+    assert_eq!(outcome(Ended::Code(24), b"file has vanished"), Outcome::Vanished);
+    assert!(matches!(fault(10, ""), Fault::Unreachable(_)));
+    assert!(matches!(fault(35, ""), Fault::Unreachable(_)));
+    assert!(matches!(fault(30, ""), Fault::Unreachable(_)));
+    assert!(
+        matches!(fault(5, "@ERROR: auth failed on module d\n"), Fault::Refused(text) if text.contains("auth failed"))
+    );
+    let full = "rsync: [receiver] mkstemp \"/a\" failed: Permission denied (13)\n\
+        rsync: [receiver] write failed on \"/b\": No space left on device (28)\nrsync error: error in file IO (code 11) at receiver.c\n";
+    assert!(matches!(fault(11, full), Fault::Failed(text) if text.contains("No space left")));
+    assert!(matches!(fault(23, ""), Fault::Failed(_)));
+    assert!(
+        matches!(outcome(Ended::Signal(9), b""), Outcome::Fault(Fault::Failed(text)) if text.contains("SIGKILL"))
+    );
+}
+
+#[test]
+fn deletions_are_judged_by_count_and_by_share() {
+    let max = MaxDelete { count: 100, percent: 50 };
+    assert_eq!(guard(max, None, 10, false), Guard::Clear);
+    assert_eq!(guard(max, Some(0), 10, false), Guard::Clear);
+    assert_eq!(guard(max, Some(101), 1_000_000, false), Guard::Hold(101));
+    assert_eq!(guard(max, Some(100), 1_000_000, false), Guard::Delete(Some(100)));
+    assert_eq!(guard(max, Some(60), 40, false), Guard::Hold(60));
+    assert_eq!(guard(max, Some(30), 40, false), Guard::Delete(Some(40)));
+    assert_eq!(guard(max, Some(MaxDelete::FLOOR), 0, false), Guard::Delete(Some(MaxDelete::FLOOR)));
+    assert_eq!(guard(max, Some(101), 0, true), Guard::Delete(None));
+}
+
+#[test]
+fn what_lsyncd_tells_is_understood() {
+    let excludes = Excludes::new(&["*.tmp".into(), "cache/".into()]);
+    let told = b"/d/\0/d/x\0/d/x\0/we*[ird\n?\0/-rf\0/a.tmp\0/cache/k/z\0/cache\0/.bascule/\0/.bascule/canary\0/.bascule/dataset\0\
+        /.bascule/local/tmp/x\0/\0/../etc/passwd\0/lost+found/\0/\xff\xfe/";
+    let changes = Changes::read(told, &excludes);
+    let expected: BTreeSet<PathBuf> = [&b"d"[..], b"d/x", b"we*[ird\n?", b"-rf", b"cache", b"\xff\xfe"]
+        .iter()
+        .map(|name| PathBuf::from(OsString::from_vec(name.to_vec())))
+        .collect();
+    assert_eq!(changes, Changes { paths: expected, canary: true });
+    assert_eq!(Changes::read(b"", &excludes), Changes::default());
+    assert_eq!(listed([OsStr::new("-a"), OsStr::new("#b")]), b"./-a\0./#b\0");
+}
+
+proptest! {
+    #[test]
+    fn the_second_run_never_deletes_what_is_to_be_held(count in 0u64..5000, percent in 0u64..=100, due in 1u64..6000, remaining in 0u64..6000) {
+        let max = MaxDelete { count, percent };
+        match guard(max, Some(due), remaining, false) {
+            Guard::Hold(n) => prop_assert!(n == due && max.holds_back(due, remaining)),
+            Guard::Delete(Some(limit)) => {
+                prop_assert!(limit >= due && !max.holds_back(limit, remaining));
+                prop_assert!(max.holds_back(limit + 1, remaining));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn whatever_is_told_no_path_leads_out_or_to_what_is_private(told: Vec<u8>) {
+        for path in Changes::read(&told, &Excludes::default()).paths {
+            prop_assert!(path.is_relative() && !path.starts_with(".bascule"));
+            prop_assert!(path.components().all(|it| matches!(it, std::path::Component::Normal(_))));
+        }
+    }
+
+    #[test]
+    fn whatever_rsync_writes_is_read(stdout: Vec<u8>, stderr: Vec<u8>, code: i32) {
+        let report = Report::read(&stdout, &stderr);
+        prop_assert!(report.changes.len() <= Report::CHANGES);
+        let _ = outcome(Ended::Code(code), &stderr);
+    }
+}
