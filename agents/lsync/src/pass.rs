@@ -331,7 +331,7 @@ impl From<Fault> for Trouble {
 
 /// rsync, by the way that it is told and no other.
 fn rsync(settings: &Settings) -> Tool {
-    Tool::new(settings.rsync.as_str()).env("RSYNC_PROXY", "").env("RSYNC_CONNECT_PROG", "")
+    Tool::new(settings.rsync.as_str()).env("RSYNC_PROXY", "")
 }
 
 fn run(tool: &Tool, deadline: Instant) -> Result<(Report, Outcome), Trouble> {
