@@ -12,6 +12,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+mod tests;
+
 /// How long a claim is looked up for in the cluster: its record may still be on the way here.
 const CLAIM: Duration = Duration::from_secs(3);
 /// Pause between two looks.

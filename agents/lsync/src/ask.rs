@@ -107,6 +107,9 @@ fn silence(who: &str, dataset: &str, ended: Ended, stderr: &[u8]) -> Silence {
             "{who} does not serve {dataset}: the resource is not started there"
         ));
     }
+    if line("pre-xfer exec").is_some() {
+        return Silence::Refused(format!("{who} failed to answer about {dataset}: its log says why"));
+    }
     let said = line("@ERROR").or_else(|| text.lines().map(str::trim).find(|line| !line.is_empty()));
     let said = format!("{who}: {}", said.map_or_else(|| ended.to_string(), shortened));
     match ended {

@@ -9,7 +9,7 @@
 mod fence;
 mod ports;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::core::Own;
 use crate::keys::{CONTROL_USER, Key, replace, write_secret};
@@ -419,7 +419,7 @@ fn shut(place: &Place, files: &Files, settings: &Settings, deadline: Instant) ->
         remove(&files.module(&settings.dataset, extension))?;
     }
     kill_connections(files, &[Root::of(&settings.source), Root::of(&place.answers())], deadline)?;
-    fence::kill_all(|| fence::hooks(&settings.control_module()), deadline)?;
+    fence::kill_all(|| fence::hooks(&place.answers()), deadline)?;
     Ok(())
 }
 

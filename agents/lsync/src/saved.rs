@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use walkdir::WalkDir;
 
+#[cfg(test)]
+mod tests;
+
 /// For people, in each set-aside directory.
 const REPORT: &str = "REPORT";
 /// What was set aside, in each set-aside directory.

@@ -83,13 +83,14 @@ impl Daemon<'_> {
     }
 }
 
-/// The hooks that answer questions put to this module, with all that they run.
-pub(super) fn hooks(module: &str) -> Vec<Process> {
-    let wanted = format!("RSYNC_MODULE_NAME={module}");
+/// The hooks that answer into this directory, with all that they run: rsync tells them the path of their module.
+pub(super) fn hooks(answers: &Path) -> Vec<Process> {
+    let mut wanted = b"RSYNC_MODULE_PATH=".to_vec();
+    wanted.extend_from_slice(answers.as_os_str().as_bytes());
     let me = std::process::id() as i32;
     let hook = |it: &Process| {
         fs::read(format!("/proc/{}/environ", it.pid))
-            .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes()))
+            .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == wanted))
     };
     Process::all()
         .into_iter()
