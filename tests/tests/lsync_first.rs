@@ -27,7 +27,7 @@ fn the_first_source_is_one_with_data_and_any_tree_is_mirrored() {
     }
     let given = mirror.snapshot("n2");
     assert!(given.entries.len() > 500 && given.has("special/hole"), "{:?}", given.entries.keys());
-    let mirror = mirror.create("hard_links=true max_delete_percent=100");
+    let mirror = mirror.create("hard_links=true sparse=true max_delete_percent=100");
     assert_eq!(mirror.wait_in_sync(SOON), "n2");
     given.assert_same(&mirror.assert_same(), "the first pass");
     mirror.acknowledged(SOON);
