@@ -3,7 +3,7 @@
 
 use crate::ask::{self, Silence};
 use crate::control::{Answer, Ask};
-use crate::core::{self, Generation, Own, Standing};
+use crate::core::{self, Generation, Own, Standing, Tree};
 use crate::keys::{self, Key};
 use crate::peers::{PeerState, Phase};
 use crate::settings::{Peer, Place, Settings};
@@ -123,7 +123,7 @@ pub(crate) fn pass(
     deadline: Instant,
     log: &Log,
 ) -> Result<Passed, Trouble> {
-    let _lock = wait_for_lock(place, &peer.name, deadline)?;
+    let lock = wait_for_lock(place, &peer.name, deadline)?;
     let mut state = peer_files::of_generation(place, &peer.name, generation.number);
     let followed = state.phase == Phase::Following && mode != Mode::Whole;
     let begun = peer_files::boot_seconds();
@@ -132,7 +132,8 @@ pub(crate) fn pass(
         state.behind_since.get_or_insert(begun);
         peer_files::save(place, &peer.name, &state)?;
     }
-    let attempt = attempt(place, settings, peer, generation, mode, &state, deadline, log);
+    let sent = exchange(place, settings, peer, generation, mode, &state, deadline);
+    let attempt = sent.and_then(|sent| Ok(standing::join(place, settings, &peer.name, deadline, log).map(|()| sent)?));
     match &attempt {
         Ok((passed, canary)) => {
             state.phase = Phase::Following;
@@ -163,6 +164,15 @@ pub(crate) fn pass(
         }
     }
     peer_files::save(place, &peer.name, &state)?;
+    drop(lock);
+    if attempt.is_ok() && !followed {
+        // So that it can be promoted from now on, and not from its next monitor on.
+        let looked = ask(place, settings, peer, Ask::Look, deadline);
+        if let Err(trouble) = looked {
+            log.info(format_args!("{} hears of it at its next monitor: {trouble}", peer.name));
+        }
+        standing::tell_of_peers(place, settings, deadline, log);
+    }
     attempt.map(|(passed, _)| passed)
 }
 
@@ -214,9 +224,8 @@ pub(crate) fn token(place: &Place, settings: &Settings, generation: &Generation)
     Ok(secret)
 }
 
-/// The pass itself. Gives the canary's number from before it began, too.
-#[expect(clippy::too_many_arguments, reason = "one call, whose caller keeps the account of it")]
-fn attempt(
+/// The pass itself, between the two nodes. Gives the canary's number from before it began, too.
+fn exchange(
     place: &Place,
     settings: &Settings,
     peer: &Peer,
@@ -224,7 +233,6 @@ fn attempt(
     mode: Mode,
     state: &PeerState,
     deadline: Instant,
-    log: &Log,
 ) -> Result<(Passed, u64), Trouble> {
     let (own, _held) = may_send(place, settings, generation)?;
     let user = Key::user(generation);
@@ -241,7 +249,8 @@ fn attempt(
     if let Some(reason) = claimed.refuses {
         return Err(refused(peer, reason));
     }
-    let aside = core::sets_aside(&claimed.own) || mode == Mode::Verify;
+    // An empty tree has nothing that could be set aside; to ask for every file whether it has costs time.
+    let aside = claimed.said.tree == Tree::Filled && (core::sets_aside(&claimed.own) || mode == Mode::Verify);
     let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
     let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
     // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
@@ -273,7 +282,6 @@ fn attempt(
         let why = complete.refuses.unwrap_or_else(|| "it does not hold itself to be in sync".to_owned());
         return Err(refused(peer, format!("had everything sent to it, but {why}")));
     }
-    standing::join(place, settings, &peer.name, deadline, log)?;
     let passed = Passed {
         entries: report.files,
         transferred: report.transferred,

@@ -227,6 +227,13 @@ fn files_in(directory: &Path, extension: &str) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|it| it == extension)).collect()
 }
 
+/// For tests: as if lsyncd, played by the calling process, had been started.
+#[cfg(test)]
+pub(crate) fn pretend(place: &Place, generation: &Generation, device: u64) {
+    let lsyncd = Identity::of(std::process::id() as i32).unwrap();
+    file(place).save(&OnFile { generation: generation.clone(), device, lsyncd }).unwrap();
+}
+
 #[cfg(test)]
 #[path = "source_tests.rs"]
 mod tests;

@@ -22,6 +22,7 @@ pub(crate) fn settings(source: &Path) -> Settings {
         hard_links: true,
         acls: false,
         xattrs: false,
+        sparse: true,
         bwlimit: None,
         saved_dir: "/var/lib/bascule/lsync/d/saved".into(),
         saved_limit: None,
@@ -65,7 +66,7 @@ fn every_transfer_is_bounded_authenticated_and_leaves_the_private_directory_alon
             "--contimeout=3",
             "--password-file=/run/x.secret",
             "--bwlimit=70",
-            "--temp-dir=.bascule/local/tmp",
+            "--temp-dir=.bascule",
         ] {
             assert!(arguments.contains(&wanted.into()), "{wanted} in {arguments:?}");
         }

@@ -141,12 +141,12 @@ pub(crate) fn prepare(root: &Path) -> Result<(), Failure> {
     let own = make(&root_fd, DIRECTORY, open_to_all, DIRECTORY)?;
     let local = make(&own, PRIVATE, private, crate::settings::TREE_PRIVATE)?;
     make(&local, "saved", private, ".bascule/local/saved")?;
-    let temporary = make(&local, "tmp", private, ".bascule/local/tmp")?;
-    let mut left = Dir::from_fd(temporary).map_err(|error| failed(".bascule/local/tmp", error))?;
-    let names: Vec<_> = left.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
-    for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
-        // What is no file is none of rsync's, and in nobody's way.
-        let _may_stay = unlinkat(left.as_fd(), name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+    let mut own = Dir::from_fd(own).map_err(|error| failed(DIRECTORY, error))?;
+    // What rsync had begun to receive: the name with a dot before it, and six characters after it.
+    let names: Vec<_> = own.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
+    for name in names.iter().filter(|name| name.to_bytes().starts_with(b".")) {
+        // `.` and `..` are no files; any other directory is none of rsync's, and in nobody's way.
+        let _may_stay = unlinkat(own.as_fd(), name.as_c_str(), UnlinkatFlags::NoRemoveDir);
     }
     Ok(())
 }
@@ -303,16 +303,16 @@ mod tests {
         prepare(root.path()).unwrap();
         let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o7777;
         fs::set_permissions(root.path().join(".bascule/local"), fs::Permissions::from_mode(0o777)).unwrap();
-        let left = root.path().join(".bascule/local/tmp/.big.x7Ab21");
+        let left = root.path().join(".bascule/.big.x7Ab21");
         fs::write(&left, "half").unwrap();
+        write_canary(root.path(), 3).unwrap();
         let saved = root.path().join(".bascule/local/saved/precious");
         fs::write(&saved, "old").unwrap();
         prepare(root.path()).unwrap();
-        assert_eq!(
-            (mode(".bascule"), mode(".bascule/local"), mode(".bascule/local/tmp")),
-            (0o755, 0o700, 0o700)
-        );
+        let modes = [".bascule", ".bascule/local", ".bascule/local/saved"].map(mode);
+        assert_eq!(modes, [0o755, 0o700, 0o700]);
         assert!(!left.exists() && saved.exists());
+        assert_eq!(canary(root.path()), Some(3));
     }
 
     #[test]

@@ -321,6 +321,8 @@ fn what_is_no_answer_is_told() {
 #[test]
 fn a_hook_that_was_under_way_opens_nothing_that_was_withdrawn() {
     let node = node();
+    // With another dataset the daemon goes on, and does not take the hook along.
+    let _other = node.bench.serving("site6");
     let begun = node.bench.directory.path().join("begun");
     let script = format!("#!/bin/sh\n: > '{}'\nexec sleep 600\n", begun.display());
     agent(&node.settings, &script);

@@ -42,7 +42,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// One mark of the client's course.
 const STEP: Duration = Duration::from_millis(60);
 /// The longest that the cluster may take for anything here.
-const BOUND: Duration = Duration::from_secs(30);
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
 
 fn create_vip(screen: &Screen, lab: &Lab) -> Result<()> {
     typed(
@@ -104,7 +104,7 @@ fn come_back(screen: &Screen, lab: &Lab) -> Result<()> {
 }
 
 /// Runs a command on a machine and shows it as a person would see it.
-fn typed(screen: &Screen, lab: &Lab, machine: &str, command: &str) -> Result<()> {
+pub(crate) fn typed(screen: &Screen, lab: &Lab, machine: &str, command: &str) -> Result<()> {
     screen.prompt(machine, command);
     let output = lab.machines().exec(machine, command, BOUND)?;
     screen.output(&output.stdout);

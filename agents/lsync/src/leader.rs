@@ -1,0 +1,305 @@
+//! The promoted role: this node's tree is the source, lsyncd runs, and the agent keeps account of who has what.
+
+use crate::control::Ask;
+use crate::core::{self, Own, Said, Tree};
+use crate::pass::{self, Mode};
+use crate::peers::{PeerState, Phase};
+use crate::settings::{Peer, Place, Settings};
+use crate::source::Running;
+use crate::{ask, own, peer_files, receiver, report, source, standing, tree};
+use ocf::{Call, Code, Failure, Notification, Operation, Status, When};
+use std::time::{Duration, Instant};
+
+/// Pause between two looks at what the peers have.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Opens a generation and starts lsyncd for it.
+///
+/// # Errors
+/// This node may not be the source, or lsyncd does not run; what was opened stays this node's.
+pub(crate) fn promote(call: &Call, place: &Place, settings: &Settings) -> Result<(), Failure> {
+    if let Some(running) = source::running(place)?
+        && running.alive
+        && own::load(place)?.is_source()
+    {
+        return Ok(());
+    }
+    let deadline = call.deadline.instant();
+    source::stop(place, deadline)?;
+    tree::prepare(&settings.source)?;
+    let own = standing::open(place, settings, deadline, &call.log)?;
+    let generation = own.generation().ok_or_else(|| Failure::generic("no generation was opened"))?;
+    let device = tree::device(&settings.source)?;
+    source::start(place, settings, generation, device, deadline)?;
+    standing::publish(place, settings, &own, deadline, &call.log);
+    Ok(())
+}
+
+/// Ends the role: lsyncd first, then a last whole pass to every replica in sync; one that does not get it is no longer in sync.
+///
+/// # Errors
+/// lsyncd or one of its transfers could not be ended.
+pub(crate) fn demote(call: &Call, place: &Place, settings: &Settings) -> Result<(), Failure> {
+    let deadline = call.deadline.instant();
+    source::stop(place, deadline)?;
+    let own = own::load(place)?;
+    if own.is_source() {
+        drain(call, place, settings, &own);
+    }
+    let own = own::update(place, settings, deadline, core::demoted)?;
+    receiver::serve(place, settings, deadline)?;
+    standing::publish(place, settings, &own, deadline, &call.log);
+    Ok(())
+}
+
+/// Sends what lsyncd had not sent yet. Never keeps the role from ending: a replica that cannot be reached loses its place among those in
+/// sync, or if even that cannot be written, this node alone knows; nothing was acknowledged without it.
+fn drain(call: &Call, place: &Place, settings: &Settings, own: &Own) {
+    let Some(record) = &own.latest else { return };
+    if let Err(trouble) = tree::check_source(&settings.source, record.dataset, record.filled, None) {
+        call.log.error(format_args!("nothing is sent any more: {trouble}"));
+        return;
+    }
+    let in_sync = |peer: &&Peer| record.in_sync.contains(&peer.name);
+    let mut peers: Vec<&Peer> = settings.peers.iter().filter(in_sync).collect();
+    if peers.is_empty() {
+        // Nobody else could take over: any that can be reached and gets a whole pass now may.
+        peers = settings.peers.iter().collect();
+    }
+    let until = Instant::now() + call.deadline.remaining().mul_f32(0.7);
+    let results = pass::drain(place, settings, &peers, &record.generation, until, &call.log);
+    let failed: Vec<&str> =
+        results.iter().filter(|(_, result)| result.is_err()).map(|(name, _)| name.as_str()).collect();
+    for (name, result) in &results {
+        match result {
+            Ok(passed) => {
+                call.log.info(format_args!("{name} has everything; {} were sent last", passed.transferred))
+            }
+            Err(trouble) => call.log.warning(format_args!("{name} did not get the last changes: {trouble}")),
+        }
+    }
+    let lost: Vec<&str> = failed.into_iter().filter(|name| record.in_sync.contains(*name)).collect();
+    if !lost.is_empty()
+        && let Err(failure) = standing::leave(place, settings, &lost, call.deadline.instant(), &call.log)
+    {
+        call.log.error(failure.reason);
+    }
+}
+
+/// Looks after lsyncd and the peers.
+///
+/// # Errors
+/// This node is not fit to be the source any more.
+pub(crate) fn monitor(
+    call: &Call,
+    place: &Place,
+    settings: &Settings,
+    running: Running,
+) -> Result<Status, Failure> {
+    let failed = |reason: String| Failure::new(Code::FailedPromoted, reason);
+    let deadline = call.deadline.instant();
+    let mut own = own::load(place)?;
+    let observing = call.action == ocf::Action::Monitor && !call.is_probe();
+    if observing && standing::cib_changed(place) {
+        match standing::restore(place, settings, standing::soon(&call.deadline), &call.log) {
+            Ok(seen) => own = seen,
+            Err(failure) => call.log.warning(failure.reason),
+        }
+    }
+    let leads = own.is_source() && own.generation() == Some(&running.generation);
+    if !leads {
+        source::stop(place, deadline)?;
+        let newest = own.generation().map_or_else(|| "none".to_owned(), ToString::to_string);
+        return Err(failed(format!(
+            "generation {newest} was opened since this node opened {}: it is not the source any more",
+            running.generation.number
+        )));
+    }
+    if let Some(record) = &own.latest {
+        tree::check_source(&settings.source, record.dataset, record.filled, Some(running.device))
+            .map_err(|trouble| failed(format!("{trouble}; nothing is sent from here")))?;
+    }
+    if !running.alive {
+        if call.action != ocf::Action::Monitor {
+            return Ok(Status::Promoted);
+        }
+        call.log.warning("lsyncd has ended by itself: starting it again, with a whole pass to every peer");
+        source::stop(place, deadline)?;
+        source::start(place, settings, &running.generation, running.device, deadline)
+            .map_err(|failure| failed(failure.reason))?;
+    }
+    if !observing {
+        return Ok(Status::Promoted);
+    }
+    if !receiver::is_serving(place, settings.port) {
+        call.log.warning("the rsync daemon has ended by itself: starting it again");
+        receiver::serve(place, settings, deadline)?;
+    }
+    look_after_peers(call, place, settings, &mut own);
+    let degraded = judge(settings, &own);
+    match call.check_level {
+        0 => {}
+        1..20 => end_to_end(call, place, settings, &own).map_err(|failure| failed(failure.reason))?,
+        _ => verify(call, place, settings, &own)?,
+    }
+    Ok(degraded.map_or(Status::Promoted, Status::DegradedPromoted))
+}
+
+/// Peers that get nothing are taken out of those in sync, and tried again; what changed is told.
+fn look_after_peers(call: &Call, place: &Place, settings: &Settings, own: &mut Own) {
+    let Some(generation) = own.generation().cloned() else { return };
+    let states = standing::peer_states(place, settings, own);
+    let stragglers = standing::stragglers(own, &states);
+    if !stragglers.is_empty() {
+        let names: Vec<&str> = stragglers.iter().map(String::as_str).collect();
+        if let Err(failure) =
+            standing::leave(place, settings, &names, standing::soon(&call.deadline), &call.log)
+        {
+            call.log.warning(failure.reason);
+        }
+        if let Ok(seen) = own::load(place) {
+            *own = seen;
+        }
+    }
+    for (name, state) in &states {
+        if state.phase != Phase::Following
+            && let Some(peer) = settings.peer(name)
+        {
+            pass::revive(place, settings, peer, &generation, &call.log);
+        }
+    }
+    let tree = tree::look(&settings.source).unwrap_or(Tree::Empty);
+    standing::tell_people(place, settings, own, tree, call.deadline.instant(), &call.log);
+}
+
+/// Why this source counts as degraded, if that is asked for.
+fn judge(settings: &Settings, own: &Own) -> Option<String> {
+    let record = own.latest.as_ref()?;
+    let replicas = record.in_sync.iter().filter(|name| **name != settings.node).count();
+    (settings.report_degraded && replicas < settings.min_peers)
+        .then(|| format!("{replicas} replicas in sync, expected at least {}", settings.min_peers))
+}
+
+/// Level 10: a number is written into the tree and seen on every replica in sync. Success means that everything written before is there,
+/// and stays whichever of them takes over.
+fn end_to_end(call: &Call, place: &Place, settings: &Settings, own: &Own) -> Result<(), Failure> {
+    let Some(record) = &own.latest else { return Ok(()) };
+    let number = tree::canary(&settings.source).unwrap_or(0) + 1;
+    tree::write_canary(&settings.source, number)?;
+    let peers: Vec<&Peer> =
+        settings.peers.iter().filter(|peer| record.in_sync.contains(&peer.name)).collect();
+    if peers.len() < settings.min_peers {
+        return Err(Failure::generic(format!(
+            "{} replicas in sync, expected at least {}: nothing is acknowledged",
+            peers.len(),
+            settings.min_peers
+        )));
+    }
+    call.deadline.wait_for("every replica in sync to get what was written", LOOK, || {
+        let has =
+            |peer: &&Peer| peer_files::load(place, &peer.name).is_ok_and(|state| state.canary >= number);
+        Ok(peers.iter().all(has).then_some(()))
+    })?;
+    let mut have: Vec<(String, Said)> = Vec::new();
+    for peer in &peers {
+        have.push((peer.name.clone(), arrived(call, place, settings, peer, record, number)?));
+    }
+    let sight = standing::look(place, &settings.dataset, call.deadline.instant())?;
+    let own =
+        own::update(place, settings, call.deadline.instant(), |own| core::learn(own, sight.record.as_ref()))?;
+    let view = sight.view(settings, Tree::Filled);
+    if settings.min_peers > 0 && !core::acknowledged(&own, &view, &have, settings.min_peers) {
+        return Err(Failure::generic(
+            "the replicas have everything, but it does not count as acknowledged: who is in sync changed meanwhile, or there is no quorum",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the canary back from a replica, with the record by which the replica knows that it is in sync.
+fn arrived(
+    call: &Call,
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    record: &core::Record,
+    number: u64,
+) -> Result<Said, Failure> {
+    let mut what = Ask::State;
+    loop {
+        let answer = ask::ask(place, settings, peer, what, call.deadline.instant())
+            .map_err(|silence| Failure::generic(silence.to_string()))?;
+        let knows = answer.said.id == record.generation.id && answer.said.change >= record.change;
+        if answer.canary.is_some_and(|canary| canary >= number) && knows {
+            return Ok(answer.said);
+        }
+        if call.deadline.is_over() {
+            return Err(call.deadline.missed(&format!("what was written to be seen on {}", peer.name)));
+        }
+        what = Ask::Look;
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Level 20: every replica in sync is compared by content, and what differs is repaired and reported.
+fn verify(call: &Call, place: &Place, settings: &Settings, own: &Own) -> Result<(), Failure> {
+    let Some(record) = &own.latest else { return Ok(()) };
+    for peer in settings.peers.iter().filter(|peer| record.in_sync.contains(&peer.name)) {
+        let passed = pass::pass(
+            place,
+            settings,
+            peer,
+            &record.generation,
+            Mode::Verify,
+            call.deadline.instant(),
+            &call.log,
+        );
+        match passed {
+            Ok(passed) if passed.repaired.is_empty() => {
+                call.log.info(format_args!("{} has no drift", peer.name))
+            }
+            Ok(passed) => call.log.warning(format_args!(
+                "{} had drifted, and was repaired (what it held is set aside there): {}",
+                peer.name,
+                passed.repaired.join(", ")
+            )),
+            Err(trouble) => return Err(Failure::generic(format!("verifying {}: {trouble}", peer.name))),
+        }
+    }
+    Ok(())
+}
+
+/// Hears that replicas have started: they get a whole pass at once.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub(crate) fn notify(
+    call: &Call,
+    place: &Place,
+    settings: &Settings,
+    running: &Running,
+    notification: &Notification,
+) -> Result<(), Failure> {
+    if (notification.when, notification.operation) != (When::Post, Operation::Start) {
+        return Ok(());
+    }
+    for started in notification.start.iter().filter(|started| started.node != settings.node) {
+        let Some(peer) = settings.peer(&started.node) else {
+            call.log.warning(format_args!(
+                "{} is not among the nodes that this source serves: it will be from the next promotion on",
+                started.node
+            ));
+            continue;
+        };
+        let state = peer_files::load(place, &peer.name)?;
+        let lost = PeerState { phase: Phase::Lost, generation: running.generation.number, ..state };
+        call.log.info(format_args!(
+            "{} has started: it gets a whole pass (it was {})",
+            peer.name,
+            report::word(&lost)
+        ));
+        peer_files::save(place, &peer.name, &lost)?;
+        pass::revive(place, settings, peer, &running.generation, &call.log);
+    }
+    standing::refresh(place, settings, call.deadline.instant(), &call.log).map(drop)
+}

@@ -1,0 +1,96 @@
+//! The plain resource: lsyncd with the administrator's own file, as the system's service manager would run it. It is supervised and surely
+//! ended; what it sends where is its file's affair.
+
+use ocf::{Call, Code, Failure, Status};
+use process::{Daemon, Identity, find_tool};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long lsyncd is watched after its start: what dislikes its file ends at once.
+const TRIAL: Duration = Duration::from_millis(500);
+/// How long it may take to let its transfers end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the state file holds for the plain resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Supervised {
+    /// lsyncd.
+    pub(crate) lsyncd: Identity,
+}
+
+/// Whether this node could run it.
+///
+/// # Errors
+/// lsyncd or its file is missing here.
+pub(crate) fn validate(config: &Path, lsyncd: &str) -> Result<(), Failure> {
+    if find_tool(lsyncd).is_none() {
+        let reason = format!("{lsyncd} is not on this node: install the package lsyncd");
+        return Err(Failure::new(Code::Installed, reason));
+    }
+    match std::fs::metadata(config) {
+        Ok(file) if file.is_file() => Ok(()),
+        Ok(_) => Err(Failure::new(Code::Installed, format!("config={} is not a file", config.display()))),
+        Err(error) => Err(Failure::new(Code::Installed, format!("config={}: {error}", config.display()))),
+    }
+}
+
+/// Starts lsyncd, unless it runs.
+///
+/// # Errors
+/// It ended at once; its last words are in the reason.
+pub(crate) fn start(call: &Call, config: &Path, lsyncd: &str) -> Result<(), Failure> {
+    if state(call)?.is_some_and(|it| it.lsyncd.is_alive()) {
+        return Ok(());
+    }
+    // What an lsyncd that was killed left running still writes to the peers.
+    stop(call)?;
+    validate(config, lsyncd)?;
+    let log = call.run_file("log");
+    let _may_not_be_there = std::fs::remove_file(&log);
+    let daemon = Daemon::new(lsyncd).arg("-nodaemon").arg(config).log(&log).start()?;
+    call.state_file().save(&Supervised { lsyncd: daemon.clone() })?;
+    std::thread::sleep(TRIAL.min(call.deadline.remaining()));
+    if daemon.is_alive() {
+        return Ok(());
+    }
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+    Err(Failure::generic(format!("lsyncd ended at once with {}; it said: {said}", config.display())))
+}
+
+/// Ends lsyncd with every transfer that it started.
+///
+/// # Errors
+/// Some of it outlived SIGKILL.
+pub(crate) fn stop(call: &Call) -> Result<(), Failure> {
+    if let Some(supervised) = state(call)? {
+        supervised.lsyncd.stop(GRACE, call.deadline.instant())?;
+    }
+    call.state_file().remove()
+}
+
+/// How it is.
+///
+/// # Errors
+/// lsyncd is gone though nobody stopped it.
+pub(crate) fn monitor(call: &Call) -> Result<Status, Failure> {
+    match state(call)? {
+        None => Ok(Status::Stopped),
+        Some(supervised) if supervised.lsyncd.is_alive() => Ok(Status::Running),
+        Some(supervised) if supervised.lsyncd.processes().is_empty() && call.is_probe() => {
+            Ok(Status::Stopped)
+        }
+        Some(_) => {
+            let log = call.run_file("log");
+            Err(Failure::generic(format!(
+                "lsyncd has ended by itself; see its log file or {}",
+                log.display()
+            )))
+        }
+    }
+}
+
+fn state(call: &Call) -> Result<Option<Supervised>, Failure> {
+    call.state_file().load()
+}

@@ -1,0 +1,407 @@
+//! How this node stands in the cluster: what it sees there, what it writes down of it, and what it tells. The decisions are those of
+//! [`core`](crate::core); here is the edge to Pacemaker's tools.
+
+use crate::core::{self, Own, Record, Refusal, Said, Tree, View};
+use crate::peer_files;
+use crate::peers::{PeerState, Phase};
+use crate::settings::{Place, Settings};
+use crate::{own, report, source, tree};
+use cluster::{Cluster, Status, Written};
+use ocf::{Failure, Log};
+use process::PidLock;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The CIB as the cluster manager keeps it on every full member: whatever is written to the cluster for good changes this file.
+const CIB: &str = "/var/lib/pacemaker/cib/cib.xml";
+
+/// The cluster at one moment.
+pub(crate) struct Sight {
+    /// Members, quorum, attributes.
+    pub(crate) status: Status,
+    /// The dataset's record.
+    pub(crate) record: Option<Record>,
+    said: BTreeMap<String, String>,
+}
+
+/// The name of the record among the cluster's properties.
+pub(crate) fn record_name(dataset: &str) -> String {
+    format!("bascule-lsync-{dataset}")
+}
+
+/// The cluster's tools, with a memory of what was written.
+pub(crate) fn cluster(place: &Place, deadline: Instant) -> Cluster {
+    Cluster::new(deadline).remembering(place.attributes())
+}
+
+/// Asks the cluster.
+///
+/// # Errors
+/// It gives no answer, or keeps something under the record's name that is none: that is not "no record".
+pub(crate) fn look(place: &Place, dataset: &str, deadline: Instant) -> Result<Sight, Failure> {
+    let cluster = cluster(place, deadline);
+    // The stamp first: what changes while we ask is asked for again.
+    note_cib(place);
+    let record = record(&cluster, dataset)?;
+    let status = cluster.status()?;
+    let said = cluster.attribute_everywhere(&format!("lsync-{dataset}-said"))?;
+    Ok(Sight { status, record, said: said.into_iter().collect() })
+}
+
+fn record(cluster: &Cluster, dataset: &str) -> Result<Option<Record>, Failure> {
+    let name = record_name(dataset);
+    let Some(text) = cluster.option(&name)?.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let record = text.parse::<Record>();
+    record.map(Some).map_err(|wrong| {
+        Failure::generic(format!("the cluster property {name} was changed by somebody else: {wrong}"))
+    })
+}
+
+impl Sight {
+    /// What the decisions are made upon.
+    pub(crate) fn view(&self, settings: &Settings, tree: Tree) -> View {
+        let online = |name: &str| self.status.members.iter().any(|it| it.name == name && it.online);
+        let said = |name: &str| -> Option<Said> { self.said.get(name)?.parse().ok() };
+        let others = settings.peers.iter().map(|peer| {
+            (peer.name.clone(), Some(&peer.name).filter(|name| online(name)).and_then(|name| said(name)))
+        });
+        let adopt = self.status.attribute(&settings.node, &format!("lsync-{}-adopt", settings.dataset));
+        View {
+            me: settings.node.clone(),
+            quorum: self.status.quorum,
+            record: self.record.clone(),
+            others: others.collect(),
+            tree,
+            initial_source: settings.initial_source.clone(),
+            adopt: adopt.and_then(|number| number.parse().ok()),
+        }
+    }
+}
+
+/// Looks at the cluster, writes down what is new (a newer generation shuts the older out), and tells how this node stands.
+///
+/// # Errors
+/// The cluster gives no answer, or what is known cannot be written down.
+pub(crate) fn refresh(
+    place: &Place,
+    settings: &Settings,
+    deadline: Instant,
+    log: &Log,
+) -> Result<Own, Failure> {
+    let sight = look(place, &settings.dataset, deadline)?;
+    refresh_with(place, settings, &sight, deadline, log)
+}
+
+/// The same with a look that was taken already.
+///
+/// # Errors
+/// What is known cannot be written down.
+pub(crate) fn refresh_with(
+    place: &Place,
+    settings: &Settings,
+    sight: &Sight,
+    deadline: Instant,
+    log: &Log,
+) -> Result<Own, Failure> {
+    let before = own::load(place)?;
+    let own = own::update(place, settings, deadline, |own| core::learn(own, sight.record.as_ref()))?;
+    if own.generation() != before.generation()
+        && let Some(generation) = own.generation()
+    {
+        log.info(format_args!("generation {generation} is the newest known now"));
+    }
+    tell(place, settings, &own, sight, deadline, log);
+    Ok(own)
+}
+
+/// Tells how this node stands, after a look at the cluster. Trouble with that is a line in the log.
+pub(crate) fn publish(place: &Place, settings: &Settings, own: &Own, deadline: Instant, log: &Log) {
+    match look(place, &settings.dataset, deadline) {
+        Ok(sight) => tell(place, settings, own, &sight, deadline, log),
+        Err(failure) => log.warning(format_args!("the cluster is not told: {}", failure.reason)),
+    }
+}
+
+fn tell(place: &Place, settings: &Settings, own: &Own, sight: &Sight, deadline: Instant, log: &Log) {
+    let tree = tree::look(&settings.source).unwrap_or(Tree::Empty);
+    let view = sight.view(settings, tree);
+    let score = if fit_to_lead(settings, own) { core::score(own, &view) } else { None };
+    let cluster = cluster(place, deadline);
+    let name = &settings.dataset;
+    warn(
+        log,
+        match score {
+            Some(score) => cluster.promotion_score_set(name, score),
+            None => cluster.promotion_score_clear(name),
+        },
+    );
+    warn(log, cluster.attribute_set(&format!("lsync-{name}-said"), &report::said(&own.said(tree))));
+    tell_people(place, settings, own, tree, deadline, log);
+}
+
+/// The attributes and the status file that people read: asks the cluster nothing, and writes only what has changed.
+pub(crate) fn tell_people(
+    place: &Place,
+    settings: &Settings,
+    own: &Own,
+    tree: Tree,
+    deadline: Instant,
+    log: &Log,
+) {
+    let cluster = cluster(place, deadline);
+    let name = &settings.dataset;
+    let is_source = own.is_source() && source::running(place).is_ok_and(|it| it.is_some());
+    let text = report::standing(own, &settings.node, is_source, tree);
+    warn(log, cluster.attribute_set(&format!("lsync-{name}"), &text));
+    let peers = format!("lsync-{name}-peers");
+    if is_source {
+        let (states, now) = (peer_states(place, settings, own), peer_files::boot_seconds());
+        warn(log, cluster.attribute_set(&peers, &report::peers(&states, now)));
+        let status = report::status_file(name, own, &states, now);
+        if let Err(error) = replace_text(&place.status(), &status) {
+            log.warning(format_args!("writing {}: {error}", place.status().display()));
+        }
+    } else {
+        warn(log, cluster.attribute_clear(&peers));
+        // Gone with the role: it would tell of peers that this node does not serve.
+        let _may_not_be_there = fs::remove_file(place.status());
+    }
+    let saved = crate::saved::measure(&settings.saved_dir).0;
+    warn(
+        log,
+        match saved {
+            0 => cluster.attribute_clear(&format!("lsync-{name}-saved")),
+            files => cluster.attribute_set(&format!("lsync-{name}-saved"), &files.to_string()),
+        },
+    );
+}
+
+/// The source's attributes after something has changed with its peers.
+pub(crate) fn tell_of_peers(place: &Place, settings: &Settings, deadline: Instant, log: &Log) {
+    if let (Ok(own), Ok(tree)) = (own::load(place), tree::look(&settings.source)) {
+        tell_people(place, settings, &own, tree, deadline, log);
+    }
+}
+
+/// What the source knows of its peers in this generation.
+pub(crate) fn peer_states(place: &Place, settings: &Settings, own: &Own) -> Vec<(String, PeerState)> {
+    let number = own.generation().map_or(0, |generation| generation.number);
+    let state = |name: &str| match peer_files::load(place, name) {
+        Ok(state) if state.generation == number => state,
+        _ => PeerState::default(),
+    };
+    settings.peers.iter().map(|peer| (peer.name.clone(), state(&peer.name))).collect()
+}
+
+/// Takes away what this node told, when the resource stops here.
+pub(crate) fn withdraw(place: &Place, dataset: &str, deadline: Instant, log: &Log) {
+    let cluster = cluster(place, deadline);
+    warn(log, cluster.promotion_score_clear(dataset));
+    for name in ["", "-said", "-peers", "-saved"] {
+        warn(log, cluster.attribute_clear(&format!("lsync-{dataset}{name}")));
+    }
+    let _may_not_be_there = fs::remove_file(place.status());
+}
+
+fn warn(log: &Log, written: Written) {
+    if let Written::NoCluster(reason) = written {
+        log.warning(format_args!("the cluster is not told: {reason}"));
+    }
+}
+
+/// Whether this node's tree is one that a source could have: else it has no score, whatever it knows.
+pub(crate) fn fit_to_lead(settings: &Settings, own: &Own) -> bool {
+    match &own.latest {
+        Some(record) => tree::check_source(&settings.source, record.dataset, record.filled, None).is_ok(),
+        None => tree::look(&settings.source).is_ok(),
+    }
+}
+
+/// Opens a generation with this node as its source: decided, written to the disk, written to the cluster, seen there.
+///
+/// # Errors
+/// It may not ([`Refusal`]), or the cluster did not take the record.
+pub(crate) fn open(place: &Place, settings: &Settings, deadline: Instant, log: &Log) -> Result<Own, Failure> {
+    let _lock = PidLock::at(place.record_lock()).lock_until(deadline)?;
+    let sight = look(place, &settings.dataset, deadline)
+        .map_err(|failure| failure.context("no generation can be opened without the cluster"))?;
+    let own = refresh_with(place, settings, &sight, deadline, log)?;
+    let tree = tree::look(&settings.source)?;
+    let view = sight.view(settings, tree);
+    let record = core::promote(&own, &view, random()?, random()?).map_err(|refusal| {
+        tell(place, settings, &own, &sight, deadline, log);
+        refused(settings, &refusal)
+    })?;
+    if let Some(base) = &own.latest {
+        tree::check_source(&settings.source, base.dataset, base.filled, None).map_err(|trouble| {
+            Failure::generic(format!("{trouble}; this node does not become the source"))
+        })?;
+    }
+    log.info(format_args!("opening generation {}", record.generation));
+    own::update(place, settings, deadline, |own| core::opening(own, &record))?;
+    tree::write_marker(&settings.source, record.dataset, &settings.dataset)?;
+    let cluster = cluster(place, deadline);
+    let old = view.record.as_ref().map(ToString::to_string);
+    let taken =
+        cluster.property_swap(&record_name(&settings.dataset), old.as_deref(), &record.to_string())?;
+    let seen = look(place, &settings.dataset, deadline)?;
+    let own = own::update(place, settings, deadline, |own| core::opened(own, seen.record.as_ref()))?;
+    if own.is_source() && seen.status.quorum {
+        return Ok(own);
+    }
+    Err(Failure::generic(match (taken, seen.status.quorum) {
+        (false, _) => "another node changed the record of this dataset at the same time".to_owned(),
+        (true, false) => Refusal::NoQuorum.to_string(),
+        (true, true) => {
+            "the cluster took the record and then held another: a partition has just ended".to_owned()
+        }
+    }))
+}
+
+fn refused(settings: &Settings, refusal: &Refusal) -> Failure {
+    Failure::generic(format!("{} is not to be the source of {}: {refusal}", settings.node, settings.dataset))
+}
+
+/// 64 bits that nobody can guess.
+///
+/// # Errors
+/// The kernel gives none.
+pub(crate) fn random() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Adds a replica that has had its whole pass to those in sync.
+///
+/// # Errors
+/// The cluster cannot be asked, or did not take it: the replica stays out, and is tried again.
+pub(crate) fn join(
+    place: &Place,
+    settings: &Settings,
+    peer: &str,
+    deadline: Instant,
+    log: &Log,
+) -> Result<(), Failure> {
+    let changed = change(place, settings, deadline, log, |own, view| core::joined(own, view, peer))?;
+    if changed.latest.is_some_and(|record| record.in_sync.contains(peer)) {
+        return Ok(());
+    }
+    Err(Failure::generic(format!(
+        "{peer} has everything, but this node may not say so: no quorum, or no longer the source"
+    )))
+}
+
+/// Takes replicas that did not get everything out of those in sync.
+///
+/// # Errors
+/// The cluster cannot be asked, or this node may not say so: nothing counts as acknowledged until it can.
+pub(crate) fn leave(
+    place: &Place,
+    settings: &Settings,
+    peers: &[&str],
+    deadline: Instant,
+    log: &Log,
+) -> Result<(), Failure> {
+    for peer in peers {
+        let changed = change(place, settings, deadline, log, |own, view| core::left(own, view, peer))?;
+        if changed.latest.is_some_and(|record| record.in_sync.contains(*peer)) {
+            return Err(Failure::generic(format!(
+                "{peer} lacks changes, but this node may not say so: no quorum, or no longer the source"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the cluster's record again if it has gone back behind what this node, its source, knows.
+///
+/// # Errors
+/// The cluster cannot be asked.
+pub(crate) fn restore(
+    place: &Place,
+    settings: &Settings,
+    deadline: Instant,
+    log: &Log,
+) -> Result<Own, Failure> {
+    change(place, settings, deadline, log, |own, view| {
+        let record = core::restored(own, view);
+        if record.is_some() {
+            log.warning("the cluster's record had gone back behind this source's: writing it again");
+        }
+        record
+    })
+}
+
+/// Changes the cluster's record by a rule of the core: read, decided, swapped, read again, written down.
+fn change(
+    place: &Place,
+    settings: &Settings,
+    deadline: Instant,
+    log: &Log,
+    rule: impl Fn(&Own, &View) -> Option<Record>,
+) -> Result<Own, Failure> {
+    let _lock = PidLock::at(place.record_lock()).lock_until(deadline)?;
+    let tree = tree::look(&settings.source)?;
+    let sight = look(place, &settings.dataset, deadline)?;
+    let own = own::update(place, settings, deadline, |own| core::learn(own, sight.record.as_ref()))?;
+    let view = sight.view(settings, tree);
+    let Some(record) = rule(&own, &view) else { return Ok(own) };
+    log.info(format_args!(
+        "in sync: {}",
+        record.in_sync.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+    ));
+    let old = view.record.as_ref().map(ToString::to_string);
+    let cluster = cluster(place, deadline);
+    cluster.property_swap(&record_name(&settings.dataset), old.as_deref(), &record.to_string())?;
+    let seen = look(place, &settings.dataset, deadline)?;
+    let own = own::update(place, settings, deadline, |own| match &seen.record {
+        Some(cluster) => core::confirmed(own, cluster),
+        None => own.clone(),
+    })?;
+    tell(place, settings, &own, &seen, deadline, log);
+    Ok(own)
+}
+
+/// Whether the CIB was written since the cluster was last asked, so that there may be a newer record. Costs two system calls. `true` too
+/// on a node without a CIB of its own (a remote node).
+pub(crate) fn cib_changed(place: &Place) -> bool {
+    let time = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
+    let cib = time(Path::new(CIB));
+    cib.is_none() || cib != time(&place.cib_seen())
+}
+
+fn note_cib(place: &Place) {
+    let Some(time) = fs::metadata(CIB).and_then(|it| it.modified()).ok() else { return };
+    let path = place.cib_seen();
+    // Not noted means asked once more.
+    let _ = fs::File::create(path).and_then(|file| file.set_modified(time));
+}
+
+/// Replaces a file for people to read.
+fn replace_text(path: &Path, text: &str) -> std::io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644))?;
+    fs::rename(new, path)
+}
+
+/// The peers that the set names and that are not known to follow: they have to leave before anything is acknowledged.
+pub(crate) fn stragglers(own: &Own, states: &[(String, PeerState)]) -> Vec<String> {
+    let Some(record) = &own.latest else { return Vec::new() };
+    let behind = states.iter().filter(|(name, state)| {
+        record.in_sync.contains(name) && state.phase == Phase::Lost && state.behind_since.is_some()
+    });
+    behind.map(|(name, _)| name.clone()).collect()
+}
+
+/// How long one look at the cluster from a monitor may take: what is left of its time is for telling of it.
+pub(crate) fn soon(deadline: &ocf::Deadline) -> Instant {
+    Instant::now() + deadline.remaining().mul_f32(0.8).min(Duration::from_secs(20))
+}
