@@ -133,7 +133,8 @@ pub(crate) fn pass(
         peer_files::save(place, &peer.name, &state)?;
     }
     let sent = exchange(place, settings, peer, generation, mode, &state, deadline);
-    let attempt = sent.and_then(|sent| Ok(standing::join(place, settings, &peer.name, deadline, log).map(|()| sent)?));
+    let attempt =
+        sent.and_then(|sent| Ok(standing::join(place, settings, &peer.name, deadline, log).map(|()| sent)?));
     match &attempt {
         Ok((passed, canary)) => {
             state.phase = Phase::Following;

@@ -54,14 +54,7 @@ impl Bench {
         tree::prepare(&settings.source).unwrap();
         tree::write_marker(&settings.source, 7, "d").unwrap();
         tree::prepare(&at("replica")).unwrap();
-        let bench = Bench {
-            place,
-            settings,
-            generation,
-            daemon: None,
-            mounted: kib.is_some(),
-            directory,
-        };
+        let bench = Bench { place, settings, generation, daemon: None, mounted: kib.is_some(), directory };
         bench.know(Standing::Source { confirmed: true }, false);
         StateFile::new(bench.place.settings()).save(&bench.settings).unwrap();
         source::pretend(&bench.place, &bench.generation, tree::device(bench.source()).unwrap());
@@ -159,13 +152,22 @@ impl Bench {
 
     /// The peer has had its whole pass.
     pub(crate) fn follows(&self) {
-        let state = PeerState { generation: 3, phase: Phase::Following, entries: 100, ..PeerState::default() };
+        let state =
+            PeerState { generation: 3, phase: Phase::Following, entries: 100, ..PeerState::default() };
         self.set_state(&state);
     }
 
     pub(crate) fn exchange(&self, mode: Mode) -> Result<(Passed, u64), Trouble> {
         let deadline = Instant::now() + Duration::from_secs(120);
-        exchange(&self.place, &self.settings, &self.settings.peers[0], &self.generation, mode, &self.state(), deadline)
+        exchange(
+            &self.place,
+            &self.settings,
+            &self.settings.peers[0],
+            &self.generation,
+            mode,
+            &self.state(),
+            deadline,
+        )
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -195,7 +197,9 @@ fn words(pid: i32) -> String {
 /// How many files there are that rsync had begun to receive.
 pub(crate) fn half_received(root: &Path) -> usize {
     let entries = fs::read_dir(root.join(".bascule")).unwrap().flatten();
-    entries.filter(|entry| entry.file_name().as_bytes().starts_with(b".")).count()
+    entries
+        .filter(|entry| !["dataset", "canary", "local"].iter().any(|ours| entry.file_name() == *ours))
+        .count()
 }
 
 /// A log that nobody reads.
@@ -255,9 +259,42 @@ pub(crate) fn assert_equal(left: &Path, right: &Path) {
 /// Names with which something could go wrong.
 pub(crate) fn hostile_names() -> Vec<PathBuf> {
     let mut names: Vec<Vec<u8>> = [
-        "plain", "with blank", " leading", "trailing ", "new\nline", "\n", "quote'\"", "*", "?", "[a]", "[", "]", "-rf", "--delete", "#x", ";y", "!",
-        "+ a", "- a", "\\", "\\#012", "a\\nb", "%s", "$HOME", "`id`", "{a,b}", "~", "é", ".hidden", "..x", "a:b", "host::module", "tab\t", "\x1b[31m",
-        "Deletions stopped due to --max-delete limit (0 skipped)", "\nNumber of files: 99999999",
+        "plain",
+        "with blank",
+        " leading",
+        "trailing ",
+        "new\nline",
+        "\n",
+        "quote'\"",
+        "*",
+        "?",
+        "[a]",
+        "[",
+        "]",
+        "-rf",
+        "--delete",
+        "#x",
+        ";y",
+        "!",
+        "+ a",
+        "- a",
+        "\\",
+        "\\#012",
+        "a\\nb",
+        "%s",
+        "$HOME",
+        "`id`",
+        "{a,b}",
+        "~",
+        "é",
+        ".hidden",
+        "..x",
+        "a:b",
+        "host::module",
+        "tab\t",
+        "\x1b[31m",
+        "Deletions stopped due to --max-delete limit (0 skipped)",
+        "\nNumber of files: 99999999",
     ]
     .map(|name| name.as_bytes().to_vec())
     .to_vec();
@@ -282,7 +319,8 @@ fn make_everything(root: &Path) {
     let make = |name: &str, kind: libc::mode_t, device: u64| {
         let path = CString::new(root.join(name).as_os_str().as_bytes()).unwrap();
         let kind = nix::sys::stat::SFlag::from_bits_truncate(kind);
-        nix::sys::stat::mknod(path.as_c_str(), kind, nix::sys::stat::Mode::from_bits_truncate(0o640), device).unwrap();
+        nix::sys::stat::mknod(path.as_c_str(), kind, nix::sys::stat::Mode::from_bits_truncate(0o640), device)
+            .unwrap();
     };
     make("fifo", libc::S_IFIFO, 0);
     make("char", libc::S_IFCHR, libc::makedev(1, 3));
@@ -444,7 +482,9 @@ fn drift_is_found_by_content_repaired_set_aside_and_told() {
 fn a_peer_that_refuses_gets_nothing() {
     let bench = Bench::new();
     bench.write("file", "x");
-    for (standing, refuses) in [(Standing::InSync, Some("the disk is away")), (Standing::Source { confirmed: true }, None)] {
+    for (standing, refuses) in
+        [(Standing::InSync, Some("the disk is away")), (Standing::Source { confirmed: true }, None)]
+    {
         bench.answers(standing, refuses);
         let trouble = bench.exchange(Mode::Whole).unwrap_err();
         assert_eq!(trouble.kind, Kind::Refused);
@@ -494,8 +534,14 @@ fn a_killed_rsync_is_trouble_leaves_nothing_in_the_tree_and_the_next_pass_mends_
             let receives = || half_received(&bench.replica()) > 0;
             while !over.load(Ordering::Relaxed) {
                 let ours = |pid: i32| words(pid).contains(&*secret.to_string_lossy());
-                for process in process::Process::all().iter().filter(|it| it.name == "rsync" && receives() && ours(it.pid)) {
-                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid), nix::sys::signal::Signal::SIGKILL);
+                for process in process::Process::all()
+                    .iter()
+                    .filter(|it| it.name == "rsync" && receives() && ours(it.pid))
+                {
+                    let _ = nix::sys::signal::kill(
+                        nix::unistd::Pid::from_raw(process.pid),
+                        nix::sys::signal::Signal::SIGKILL,
+                    );
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -579,11 +625,25 @@ fn what_becomes_of_a_pass_is_on_file() {
     bench.answers(Standing::InSync, Some("not now"));
     bench.set_state(&PeerState::default());
     let deadline = Instant::now() + Duration::from_secs(60);
-    let run = |mode| pass(&bench.place, &bench.settings, &bench.settings.peers[0], &bench.generation, mode, deadline, &quiet());
+    let run = |mode| {
+        pass(
+            &bench.place,
+            &bench.settings,
+            &bench.settings.peers[0],
+            &bench.generation,
+            mode,
+            deadline,
+            &quiet(),
+        )
+    };
     assert_eq!(run(Mode::Whole).unwrap_err().kind, Kind::Refused);
     let state = bench.state();
     assert_eq!((state.generation, state.phase), (3, Phase::Lost));
-    assert!(state.failing_since.is_some() && state.behind_since.is_some() && state.trouble.unwrap().contains("not now"));
+    assert!(
+        state.failing_since.is_some()
+            && state.behind_since.is_some()
+            && state.trouble.unwrap().contains("not now")
+    );
     // One that follows goes on following: the lists will tell.
     bench.follows();
     assert_eq!(run(Mode::Verify).unwrap_err().kind, Kind::Refused);
@@ -595,8 +655,15 @@ fn one_sends_to_a_peer_at_a_time() {
     let bench = Bench::new();
     let _held = PidLock::at(bench.place.peer_lock("n2")).try_lock().unwrap();
     let soon = Instant::now() + Duration::from_millis(50);
-    let result =
-        pass(&bench.place, &bench.settings, &bench.settings.peers[0], &bench.generation, Mode::Whole, soon, &quiet());
+    let result = pass(
+        &bench.place,
+        &bench.settings,
+        &bench.settings.peers[0],
+        &bench.generation,
+        Mode::Whole,
+        soon,
+        &quiet(),
+    );
     assert_eq!(result.unwrap_err().kind, Kind::Here);
 }
 
@@ -613,7 +680,14 @@ fn drain_of_two() {
     let silent = Peer { name: "n3".into(), address: "127.0.0.1".into() };
     settings.peers.push(silent.clone());
     let begun = Instant::now();
-    let results = drain(&bench.place, &settings, &[&settings.peers[0]], &bench.generation, begun + Duration::from_secs(20), &quiet());
+    let results = drain(
+        &bench.place,
+        &settings,
+        &[&settings.peers[0]],
+        &bench.generation,
+        begun + Duration::from_secs(20),
+        &quiet(),
+    );
     // There is no cluster here that could be told.
     assert!(bench.replica().join("file").exists(), "{results:?}");
     assert_eq!(results.len(), 1);
@@ -647,7 +721,11 @@ fn passes_in_the_background_end_by_the_deadline_and_are_gone() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("drained"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && text.contains("drained"),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 proptest! {
@@ -683,4 +761,3 @@ proptest! {
         }
     }
 }
-

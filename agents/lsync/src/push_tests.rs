@@ -124,7 +124,10 @@ fn what_is_excluded_is_neither_sent_nor_deleted() {
     }
     let told = ["/cache/", "/cache/deep/", "/cache/deep/x", "/cache/theirs", "/a.tmp", "/b.tmp", "/sent"];
     assert_eq!(bench.tell(&told), SUCCESS);
-    assert!(theirs.iter().all(|name| bench.replica().join(name).exists()) && bench.replica().join("sent").exists());
+    assert!(
+        theirs.iter().all(|name| bench.replica().join(name).exists())
+            && bench.replica().join("sent").exists()
+    );
     assert!(!bench.replica().join("cache/deep").exists() && !bench.replica().join("a.tmp").exists());
     // Nothing is left of it: nothing is sent.
     fs::write(bench.source().join("sent"), "y").unwrap();

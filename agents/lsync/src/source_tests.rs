@@ -85,7 +85,8 @@ fn lsyncd_tells_what_changes_but_for_what_is_private_and_stops() {
 
 #[test]
 fn what_fails_is_told_again() {
-    let script = "echo \"$@\" >> $DIR/calls; [ -f $DIR/good ] && { echo good >> $DIR/calls; exit 100; }; kill -9 $$";
+    let script =
+        "echo \"$@\" >> $DIR/calls; [ -f $DIR/good ] && { echo good >> $DIR/calls; exit 100; }; kill -9 $$";
     let fixture = Fixture::new("tree", script);
     fixture.start().unwrap();
     // A killed push counts as exit code 0 for lsyncd; and it is no success.
@@ -141,7 +142,11 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
     let root = fixture.settings.source.clone();
     fixture.settings.source = root.join("missing");
     let failure = fixture.start().unwrap_err();
-    assert!(failure.reason.contains("lsyncd has ended") && failure.reason.contains("missing"), "{}", failure.reason);
+    assert!(
+        failure.reason.contains("lsyncd has ended") && failure.reason.contains("missing"),
+        "{}",
+        failure.reason
+    );
     assert_eq!(running(&fixture.place).unwrap(), None);
     fixture.settings.lsyncd = "/nowhere/lsyncd".into();
     assert_eq!(fixture.start().unwrap_err().code, Code::Installed);
@@ -150,7 +155,8 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
 #[test]
 fn peers_need_a_whole_pass_after_a_start() {
     let fixture = Fixture::new("tree", "sleep 1000");
-    let follows = crate::peers::PeerState { generation: 3, phase: Phase::Following, canary: 9, ..Default::default() };
+    let follows =
+        crate::peers::PeerState { generation: 3, phase: Phase::Following, canary: 9, ..Default::default() };
     peer_files::save(&fixture.place, "n2", &follows).unwrap();
     fixture.start().unwrap();
     assert_eq!(peer_files::load(&fixture.place, "n2").unwrap().phase, Phase::Syncing);

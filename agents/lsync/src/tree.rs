@@ -142,10 +142,11 @@ pub(crate) fn prepare(root: &Path) -> Result<(), Failure> {
     let local = make(&own, PRIVATE, private, crate::settings::TREE_PRIVATE)?;
     make(&local, "saved", private, ".bascule/local/saved")?;
     let mut own = Dir::from_fd(own).map_err(|error| failed(DIRECTORY, error))?;
-    // What rsync had begun to receive: the name with a dot before it, and six characters after it.
+    // What rsync had begun to receive: the name of the file and six characters. Only the agent's own names have none of these.
     let names: Vec<_> = own.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
-    for name in names.iter().filter(|name| name.to_bytes().starts_with(b".")) {
-        // `.` and `..` are no files; any other directory is none of rsync's, and in nobody's way.
+    let ours = [MARKER, CANARY, PRIVATE, ".", ".."].map(str::as_bytes);
+    for name in names.iter().filter(|name| !ours.contains(&name.to_bytes())) {
+        // A directory is none of rsync's, and in nobody's way.
         let _may_stay = unlinkat(own.as_fd(), name.as_c_str(), UnlinkatFlags::NoRemoveDir);
     }
     Ok(())
@@ -303,7 +304,7 @@ mod tests {
         prepare(root.path()).unwrap();
         let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o7777;
         fs::set_permissions(root.path().join(".bascule/local"), fs::Permissions::from_mode(0o777)).unwrap();
-        let left = root.path().join(".bascule/.big.x7Ab21");
+        let left = root.path().join(".bascule/big.x7Ab21");
         fs::write(&left, "half").unwrap();
         write_canary(root.path(), 3).unwrap();
         let saved = root.path().join(".bascule/local/saved/precious");
