@@ -181,9 +181,15 @@ fn how_it_stands(settings: &Settings, own: Own) -> Answer {
         Ok(tree) => (tree, None),
         Err(failure) => (Tree::Empty, Some(failure.reason)),
     };
-    let (files, bytes) = saved::measure(&settings.saved_dir);
-    let refuses = gone.or_else(|| refusal(settings, &own, bytes));
-    Answer { said: own.said(tree), canary: tree::canary(&settings.source), saved: files, refuses, own }
+    let (away, waiting) = (saved::measure(&settings.saved_dir), saved::waiting(&settings.source));
+    let refuses = gone.or_else(|| refusal(settings, &own, away.1 + waiting.1));
+    Answer {
+        said: own.said(tree),
+        canary: tree::canary(&settings.source),
+        saved: away.0 + waiting.0,
+        refuses,
+        own,
+    }
 }
 
 /// Why no pass is to come, though its generation may be right.

@@ -40,3 +40,47 @@ pub(crate) fn update(
     receiver::admit_locked(place, settings, &after, deadline)?;
     Ok(after)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Standing;
+    use crate::receiver::tests::{Bench, generation, knows, soon};
+
+    #[test]
+    fn changes_made_at_a_time_are_made_one_after_the_other() {
+        let bench = Bench::new();
+        let (place, settings) = bench.dataset("site5");
+        update(&place, &settings, soon(), |_| knows(1, Standing::Behind)).unwrap();
+        let (place, settings) = (&place, &settings);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        let changed = update(place, settings, soon(), |own| {
+                            let mut own = own.clone();
+                            own.latest.as_mut().unwrap().change += 1;
+                            own
+                        });
+                        changed.unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(load(place).unwrap().latest.unwrap().change, 20);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_and_nothing_is_let_in() {
+        let bench = Bench::new();
+        let (place, settings) = bench.serving("site5");
+        update(&place, &settings, soon(), |_| knows(1, Standing::Behind)).unwrap();
+        std::fs::write(place.own(), "{").unwrap();
+        let file = place.own().display().to_string();
+        assert!(load(&place).unwrap_err().reason.contains(&file));
+        let refused = update(&place, &settings, soon(), |_| knows(2, Standing::Behind)).unwrap_err();
+        assert!(refused.reason.contains(&file), "{}", refused.reason);
+        assert!(receiver::admit(&place, &settings, &knows(2, Standing::Behind), soon()).is_err());
+        assert_eq!(bench.push(&settings, &generation(2), &bench.content("from", &["a"])), 5);
+    }
+}

@@ -119,18 +119,19 @@ fn home(
         count += 1;
     }
     private(&to).map_err(|error| failed(&to, error))?;
-    let origin = generation.map_or("an unknown source".to_owned(), |it| {
+    let by = generation.map_or("an unknown source".to_owned(), |it| {
         format!("generation {} (source {})", it.number, it.origin)
     });
     let report = format!(
         "{files} files, {bytes} bytes, of the dataset {} on {}\n\
          set aside {} UTC\n\
-         by {origin}, whose whole pass replaced or deleted them\n\
+         by {by}\n\
          {line}\n\
          \n\
-         This node was away, or was the source itself, and held these files in {}\n\
-         when another node led the dataset. They may exist nowhere else. Below {FILES}/ they have the paths that they had\n\
-         there. Copy what is still wanted to the present source, then remove this directory.\n",
+         {} on this node held these files, and the source did not, or held others under\n\
+         their names: they were written here while another node led the dataset, or never left this one when it was the\n\
+         source. They may exist nowhere else. Below {FILES}/ they have the paths that they had there. Copy what is still\n\
+         wanted to the present source, then remove this directory.\n",
         settings.dataset,
         settings.node,
         stamp(now),
@@ -179,6 +180,14 @@ fn bring(settings: &Settings, from: &Path, to: &Path, deadline: Instant) -> Resu
     let there = fs::File::open(to)?;
     nix::unistd::syncfs(&there)?;
     Ok(fs::remove_dir_all(from)?)
+}
+
+/// The same for what passes have set aside in the tree, and nobody has put away yet.
+pub(crate) fn waiting(tree: &Path) -> (u64, u64) {
+    match open_within(tree) {
+        Ok(Some(within)) => walk(&PathBuf::from(format!("/proc/self/fd/{}/", within.as_raw_fd()))),
+        _ => (0, 0),
+    }
 }
 
 /// How many files lie set aside in this directory, and the bytes that they take up. Not counted: directories, and the REPORTs.

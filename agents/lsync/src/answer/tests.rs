@@ -156,7 +156,7 @@ fn a_complete_pass_is_in_sync_and_what_it_replaced_is_put_away() {
     let answer = node.asks(Ask::Complete(generation(1))).unwrap();
     assert_eq!(
         (&answer.own.standing, answer.saved),
-        (&Standing::Behind, 0),
+        (&Standing::Behind, 1),
         "of another generation: nothing happens"
     );
     assert!(pass.exists() && node.published().is_none());
