@@ -112,7 +112,14 @@ impl<'a> Mirror<'a> {
     }
 
     fn attribute(&self, node: &str, suffix: &str) -> Option<String> {
-        self.lab.node_attribute(node, &format!("lsync-{}{suffix}", self.name)).filter(|it| !it.is_empty())
+        let name = format!("lsync-{}{suffix}", self.name);
+        // As the node itself knows it, which may be parted from the others.
+        let value = if self.lab.node(node).is_on() {
+            self.lab.node(node).attribute(&name)
+        } else {
+            self.lab.node_attribute(node, &name)
+        };
+        value.filter(|it| !it.is_empty())
     }
 
     /// How many files lie set aside on a node, as it tells.

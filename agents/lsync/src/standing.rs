@@ -135,7 +135,8 @@ fn tell(place: &Place, settings: &Settings, own: &Own, sight: &Sight, deadline: 
         log,
         match score {
             Some(score) => cluster.promotion_score_set(name, score),
-            None => cluster.promotion_score_clear(name),
+            // Not merely no score: a constraint that prefers this node would have it promoted, and the source demoted for that.
+            None => cluster.promotion_forbid(name),
         },
     );
     warn(log, cluster.attribute_set(&format!("lsync-{name}-said"), &report::said(&own.said(tree))));

@@ -6,6 +6,9 @@ use process::Tool;
 use crate::memory::attribute_daemon;
 use crate::{Cluster, NoCluster, Written};
 
+/// The score that no other outweighs.
+const NEVER: &str = "-INFINITY";
+
 impl Cluster {
     /// Gives an attribute of this node a value, if it has another.
     ///
@@ -26,14 +29,23 @@ impl Cluster {
     /// resource is named by its id; an instance number (`:0`) is dropped, Pacemaker would look for a score of the same
     /// resource without it.
     ///
-    /// For "not here" [`Cluster::promotion_score_clear`] is right: a negative score has the instance stopped.
+    /// For "not here" there are [`Cluster::promotion_forbid`] and [`Cluster::promotion_score_clear`].
     pub fn promotion_score_set(&self, resource: &str, score: i32) -> Written {
         let (name, tool) = promotion(resource, feature_set().as_deref());
         let score = score.to_string();
         self.write(&name, Some(&score), &tool.arg(format!("--update={score}")))
     }
 
-    /// Takes this node's promotion score for a resource away: it will not become Promoted.
+    /// Keeps this node from becoming Promoted for a resource, whatever is configured; it goes on Unpromoted.
+    ///
+    /// Without a score, a constraint that merely prefers this node would have it promoted (seen on 2.1.5): Pacemaker demotes the
+    /// node that serves, promotes this one, which has to refuse, and so on. Minus infinity is more than any preference.
+    pub fn promotion_forbid(&self, resource: &str) -> Written {
+        let (name, tool) = promotion(resource, feature_set().as_deref());
+        self.write(&name, Some(NEVER), &tool.arg(format!("--update={NEVER}")))
+    }
+
+    /// Takes this node's promotion score for a resource away: it will not become Promoted, unless a constraint prefers it.
     pub fn promotion_score_clear(&self, resource: &str) -> Written {
         let (name, tool) = promotion(resource, feature_set().as_deref());
         self.write(&name, None, &tool.arg("--delete"))

@@ -77,6 +77,9 @@ fn told_and_asked() {
     assert_eq!(cluster().attribute_everywhere("master-db"), here("10000"));
     assert_eq!(cluster().promotion_score_set("db", -5), Written::Written);
     assert_eq!(cluster().attribute_everywhere("master-db"), here("-5"));
+    assert_eq!(cluster().promotion_forbid("db:1"), Written::Written);
+    assert_eq!(cluster().promotion_forbid("db"), Written::Unchanged);
+    assert_eq!(cluster().attribute_everywhere("master-db"), here("-INFINITY"));
     assert_eq!(cluster().promotion_score_clear("db"), Written::Written);
     assert_eq!(cluster().attribute_everywhere("master-db"), Ok(vec![]));
 
