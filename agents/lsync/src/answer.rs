@@ -17,7 +17,7 @@ mod tests;
 
 /// How long a claim is looked up for in the cluster: its record may still be on the way here.
 const CLAIM: Duration = Duration::from_secs(3);
-/// Pause between two looks.
+/// Pause after the first look; each further one is twice as long.
 const TICK: Duration = Duration::from_millis(100);
 /// An answer has been fetched long before.
 const STALE: Duration = Duration::from_secs(120);
@@ -129,15 +129,17 @@ fn act(
         Ask::Look => refreshed(place, log, cluster),
         Ask::Claim(generation) => {
             let until = deadline.min(Instant::now() + CLAIM);
-            let mut own = own::load(place)?;
-            // Also where it is known already: the module may not be open to it yet.
+            let mut own = refreshed(place, log, cluster)?;
+            let mut pause = TICK;
             loop {
-                own = refreshed(place, log, cluster).unwrap_or(own);
                 let newer = own.generation().is_some_and(|it| it.number > generation.number);
-                if newer || own.generation() == Some(generation) || Instant::now() + TICK >= until {
+                if newer || own.generation() == Some(generation) || Instant::now() + pause >= until {
                     return Ok(own);
                 }
-                std::thread::sleep(TICK);
+                std::thread::sleep(pause);
+                pause *= 2;
+                // Why the cluster cannot be asked has been told once.
+                own = cluster.refresh().unwrap_or(own);
             }
         }
         Ask::Complete(generation) => {
