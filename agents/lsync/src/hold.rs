@@ -36,6 +36,11 @@ pub(crate) fn is_released(place: &Place, settings: &Settings, peer: &str) -> Res
     Ok(granted_file(place, peer).exists())
 }
 
+/// Whether there is a release that was not used yet.
+pub(crate) fn is_asked_for(place: &Place, peer: &str) -> bool {
+    place.release().exists() || granted_file(place, peer).exists()
+}
+
 /// To be called before deletions are newly held back: what was released earlier does not count for them.
 ///
 /// # Errors

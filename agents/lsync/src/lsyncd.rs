@@ -1,7 +1,7 @@
 //! The text of lsyncd's configuration, which is a program in Lua. Pure. Every value in it is a quoted string: whatever is in a
 //! path or a name, it is data.
 
-use crate::settings::{Place, Settings, TREE_PRIVATE};
+use crate::settings::{Place, Settings, TREE_CANARY, TREE_PRIVATE};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -35,6 +35,7 @@ pub(crate) fn configuration(settings: &Settings, place: &Place) -> Result<String
     let (log, status) = (quote(place.lsyncd("log")), quote(place.lsyncd("status")));
     let private = quote(format!("/{TREE_PRIVATE}/"));
     let below = quote(format!("/{TREE_PRIVATE}/**"));
+    let canary = quote(format!("/{TREE_CANARY}"));
     let delay = settings.delay;
     Ok(format!(
         r#"-- Made by ocf:bascule:lsync when this node became the source, and made anew each time: changes are lost.
@@ -63,8 +64,8 @@ for _, peer in ipairs(peers) do
     target = peer,
     delay = {delay},
     maxProcesses = 1,
-    -- Each node's own: half-received files, and files on their way to where they are set aside.
-    exclude = {{ {private}, {below} }},
+    -- Each node's own, and what goes separately.
+    exclude = {{ {private}, {below}, {canary} }},
 
     -- Once, before all changes: the whole tree.
     init = function(event)
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn lua_reads_every_byte_as_it_was() {
-        let all: Vec<u8> = (0..=255).chain((0..=255).rev()).chain(*b"\0001\n2\\\"]]--").collect();
+        let all: Vec<u8> = (0..=255).chain((0..=255).rev()).chain(*b"\x00001\n2\\\"]]--").collect();
         let quoted = quote(OsString::from_vec(all.clone()));
         assert!(quoted.is_ascii() && !quoted.contains('\n'));
         assert_eq!(lua(&format!("io.write({quoted})")), all);

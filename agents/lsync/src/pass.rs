@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Pause between two looks at a lock or a job that others end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -24,6 +25,12 @@ const LOOK: Duration = Duration::from_millis(20);
 const NOTED: Duration = Duration::from_secs(5);
 /// A pass in the background is bounded by what rsync's own timeouts bound, and by this.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+/// Longest for telling the cluster that a peer has everything.
+const JOINING: Duration = Duration::from_secs(30);
+/// Pause between two passes in the background to a peer whose deletions are held back: nothing else is the matter with it.
+const HELD: Duration = Duration::from_secs(60);
+/// What changed so shortly before contents are compared may still be on its way, and is no drift.
+const FRESH: Duration = Duration::from_secs(60);
 /// What is kept of a drain's time for ending what has not ended.
 const ENDING: Duration = Duration::from_millis(700);
 
@@ -133,8 +140,12 @@ pub(crate) fn pass(
         peer_files::save(place, &peer.name, &state)?;
     }
     let sent = exchange(place, settings, peer, generation, mode, &state, deadline);
-    let attempt =
-        sent.and_then(|sent| Ok(standing::join(place, settings, &peer.name, deadline, log).map(|()| sent)?));
+    let attempt = sent.and_then(|sent| {
+        // Bounded by itself: the pass may have ages, a cluster that does not answer has not.
+        let until = deadline.min(Instant::now() + JOINING);
+        standing::join(place, settings, &peer.name, until, log)?;
+        Ok(sent)
+    });
     match &attempt {
         Ok((passed, canary)) => {
             state.phase = Phase::Following;
@@ -235,6 +246,7 @@ fn exchange(
     state: &PeerState,
     deadline: Instant,
 ) -> Result<(Passed, u64), Trouble> {
+    let begun = SystemTime::now();
     let (own, _held) = may_send(place, settings, generation)?;
     let user = Key::user(generation);
     let secret = token(place, settings, generation)?;
@@ -288,9 +300,26 @@ fn exchange(
         transferred: report.transferred,
         deleted: report.deleted,
         saved: complete.saved,
-        repaired: if mode == Mode::Verify { report.changes } else { Vec::new() },
+        repaired: if mode == Mode::Verify { drift(settings, report.changes, begun) } else { Vec::new() },
     };
     Ok((passed, canary))
+}
+
+/// Of what differed, that which has not changed here of late.
+fn drift(settings: &Settings, names: Vec<String>, begun: SystemTime) -> Vec<String> {
+    let fresh = |path: &Path| {
+        let found = fs::symlink_metadata(path);
+        let time =
+            |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        found.map(|it| time(it.ctime()) + FRESH > begun)
+    };
+    let on_its_way = |name: &String| {
+        let path = settings.source.join(transfer::shown_path(name));
+        // What is gone here changed the directory that it was in.
+        let above = || path.ancestors().skip(1).find_map(|it| fresh(it).ok());
+        fresh(&path).ok().or_else(above).unwrap_or(false)
+    };
+    names.into_iter().filter(|name| !on_its_way(name)).collect()
 }
 
 fn refused(peer: &Peer, why: String) -> Trouble {
@@ -309,7 +338,10 @@ fn ask(
 }
 
 /// Sends the marker, and the canary with this number, not as it may be by now.
-fn marks(
+///
+/// # Errors
+/// They did not arrive.
+pub(crate) fn marks(
     place: &Place,
     route: &Route<'_>,
     dataset: u64,
@@ -319,7 +351,7 @@ fn marks(
     let stage = place.run.join("marks").join(ocf::file_name(&route.peer.name));
     fs::create_dir_all(&stage).map_err(|error| Trouble::here(format!("{}: {error}", stage.display())))?;
     tree::write_marker(&stage, dataset, &route.settings.dataset)?;
-    tree::write_canary(&stage, canary)?;
+    tree::put_canary(&stage, canary)?;
     let list = transfer::listed([".bascule/dataset", ".bascule/canary"].map(OsStr::new));
     let tool = rsync(route.settings).args(route.marks(&stage)).input(list);
     match run(&tool, deadline)? {
@@ -401,6 +433,12 @@ pub(crate) fn revive(place: &Place, settings: &Settings, peer: &Peer, generation
     }
     let under_way = source::job_file(place, &peer.name).load::<Identity>();
     if under_way.is_ok_and(|job| job.is_some_and(|job| job.is_alive())) {
+        return;
+    }
+    let state = peer_files::of_generation(place, &peer.name, generation.number);
+    let age = fs::metadata(result_file(place, &peer.name).path()).and_then(|it| it.modified());
+    let recent = age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < HELD));
+    if state.held.is_some() && recent && !hold::is_asked_for(place, &peer.name) {
         return;
     }
     if let Err(failure) = launch(place, settings, peer, generation, Mode::Whole, Instant::now() + LONGEST) {

@@ -1,8 +1,10 @@
 //! The two faces that lsyncd calls, once for each peer at a time: `push full PEER DATASET` when it begins, then `push list PEER
 //! DATASET` for what has changed. The exit code is [`SUCCESS`] or a reason for lsyncd to try again, with what changed meanwhile.
 //!
-//! **What a peer is known to have.** After a list with real changes has arrived a number is written into the tree's canary file,
-//! unless a newer one than this list could hold is there already. Its event comes after theirs; when it has arrived, they have.
+//! **What a peer is known to have.** After a list with real changes has arrived a number is written into the tree, as the name of
+//! a file: its event comes after theirs. The list that tells of it tells of everything before it, or lists before that one did; when it has
+//! arrived, the number is sent, and the peer is known to have all that was there when it was written. (A number read from a file's content proves nothing:
+//! the file may be newer than the list.)
 
 use crate::core::Generation;
 use crate::excludes::Excludes;
@@ -10,7 +12,7 @@ use crate::keys::Key;
 use crate::lsyncd::SUCCESS;
 use crate::pass::{self, Kind, Mode, Trouble};
 use crate::peers::{PeerState, Phase};
-use crate::settings::{Peer, Place, Settings, TREE_CANARY};
+use crate::settings::{Peer, Place, Settings};
 use crate::transfer::{self, Changes, Route};
 use crate::{hold, paths, peer_files, source, standing, tree};
 use nix::sys::{prctl, signal::Signal};
@@ -134,21 +136,19 @@ pub(crate) fn changed(place: &Place, peer: &str, list: &[u8], log: &Log) -> u8 {
         state.phase = Phase::Lost;
         return save(place, &peer, &state, SUCCESS, log);
     }
-    if !real && !changes.canary {
+    if !real && changes.canary.is_none() {
         return SUCCESS;
     }
     let push = Push { place, settings: &settings, peer: &peer, generation: &generation, deadline };
-    let canary = tree::canary(&settings.source).unwrap_or(0);
-    let held_before = state.held;
     match push.send(&changes, &state) {
         Ok((made, deleted)) => {
             state.entries = (state.entries + made).saturating_sub(deleted);
             state.last_success = Some(peer_files::boot_seconds());
-            (state.failing_since, state.trouble, state.held) = (None, None, None);
-            if held_before.is_some() {
+            if state.held.is_some() {
                 hold::used(place, &peer.name);
             }
-            push.account(&mut state, real, changes.canary && held_before.is_none(), canary, log);
+            (state.failing_since, state.trouble, state.held) = (None, None, None);
+            push.account(&mut state, real, changes.canary, now, log);
             save(place, &peer, &state, SUCCESS, log)
         }
         Err(trouble) => {
@@ -182,22 +182,31 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// Sends them; tells how many files were made and deleted.
+    /// Sends them, and then the canary's number if they tell of one; tells how many files were made and deleted.
     fn send(&self, changes: &Changes, state: &PeerState) -> Result<(u64, u64), Trouble> {
         let (place, settings) = (self.place, self.settings);
-        let (_own, _held) = pass::may_send(place, settings, self.generation)?;
+        let (own, _held) = pass::may_send(place, settings, self.generation)?;
         let user = Key::user(self.generation);
         let secret = pass::token(place, settings, self.generation)?;
         let route = Route { settings, peer: self.peer, user: &user, secret: &secret };
-        let released = state.held.is_some() && hold::is_released(place, settings, &self.peer.name)?;
-        let excludes = Excludes::new(&settings.exclude);
-        let resolved = paths::resolve(&settings.source, &changes.paths, &excludes);
-        let mut listed: Vec<&Path> = resolved.paths.iter().map(PathBuf::as_path).collect();
-        // While deletions are held back it must not say that they have arrived.
-        if changes.canary && (state.held.is_none() || released) {
-            listed.push(Path::new(TREE_CANARY));
+        let sent = if changes.paths.is_empty() { (0, 0) } else { self.send_list(&route, changes, state)? };
+        if let Some(number) = changes.canary {
+            let dataset = own.latest.as_ref().map_or(0, |record| record.dataset);
+            pass::marks(place, &route, dataset, number.max(state.canary), self.deadline)?;
         }
-        let list = transfer::listed(listed.into_iter().map(Path::as_os_str));
+        Ok(sent)
+    }
+
+    fn send_list(
+        &self,
+        route: &Route<'_>,
+        changes: &Changes,
+        state: &PeerState,
+    ) -> Result<(u64, u64), Trouble> {
+        let (place, settings) = (self.place, self.settings);
+        let released = state.held.is_some() && hold::is_released(place, settings, &self.peer.name)?;
+        let resolved = paths::resolve(&settings.source, &changes.paths, &Excludes::new(&settings.exclude));
+        let list = transfer::listed(resolved.paths.iter().map(|path| path.as_os_str()));
         let span = Span::of(place, &self.peer.name);
         let again = resolved.times.iter().any(|time| span.covers(*time));
         let begun = SystemTime::now();
@@ -213,20 +222,22 @@ impl Push<'_> {
         result.map(|(report, _)| (report.created, report.deleted))
     }
 
-    /// What the peer is known to have, after a push that arrived when the canary's number was `canary`.
-    fn account(&self, state: &mut PeerState, real: bool, with_canary: bool, canary: u64, log: &Log) {
-        let newer = tree::canary(&self.settings.source).unwrap_or(0) > canary;
-        if with_canary {
-            state.canary = canary;
-            if !real {
-                // Everything before it has arrived. What was written later is behind since about now.
-                state.behind_since = newer.then(peer_files::boot_seconds);
-            }
+    /// What the peer is known to have, after a push that arrived and began at `begun`.
+    fn account(&self, state: &mut PeerState, real: bool, told: Option<u64>, begun: u64, log: &Log) {
+        if let Some(number) = told {
+            state.canary = state.canary.max(number);
         }
-        // One that is newer was written after this list was made, and its event is on its way.
+        // One that no list has told of yet: its event comes after those of this list.
+        let coming = tree::latest_beat(&self.settings.source) > state.canary;
+        if told.is_some() {
+            // Everything before it has arrived. What came with it has too, but that is known with the next; and what was
+            // written later is behind since about now.
+            state.behind_since = (real || coming).then_some(begun);
+        }
+        let next = tree::canary(&self.settings.source).unwrap_or(0) + 1;
         if real
-            && !newer
-            && let Err(failure) = tree::write_canary(&self.settings.source, canary + 1)
+            && !coming
+            && let Err(failure) = tree::write_canary(&self.settings.source, next)
         {
             log.warning(failure.reason);
         }

@@ -187,15 +187,13 @@ fn many_deletions_are_held_back_until_they_are_released() {
     for n in 0..20 {
         bench.write(&format!("d/{n}"), "x");
     }
-    bench.write("canary-to-be", "x");
     let all: Vec<String> = ["/d/".to_owned()].into_iter().chain((0..20).map(|n| format!("/d/{n}"))).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     assert_eq!(bench.tell(&all), SUCCESS);
     fs::remove_dir_all(bench.source().join("d")).unwrap();
     bench.write("new", "x");
-    tree::write_canary(bench.source(), 70).unwrap();
     for _ in 0..2 {
-        assert_eq!(bench.tell(&["/d/", "/new", "/.bascule/canary"]), AGAIN);
+        assert_eq!(bench.tell(&["/d/", "/new", "/.bascule/beat.70"]), AGAIN);
         let state = bench.state();
         assert_eq!((state.held, state.phase, state.failing_since), (Some(20), Phase::Following, None));
         assert!(state.behind_since.is_some() && state.trouble.unwrap().contains("release-deletions"));
@@ -203,12 +201,13 @@ fn many_deletions_are_held_back_until_they_are_released() {
         assert_eq!(fs::read_dir(bench.replica().join("d")).unwrap().count(), 20);
         bench.write("new", "xx");
     }
-    assert_eq!(bench.state().canary, 0, "it would say that the deletions have arrived");
-    tree::write_canary(bench.source(), 71).unwrap();
-    assert_eq!(bench.tell(&["/d/", "/.bascule/canary"]), AGAIN);
-    assert_ne!(tree::canary(&bench.replica()), Some(71));
+    assert!(
+        bench.state().canary == 0 && tree::canary(&bench.replica()) != Some(70),
+        "it would say that they have arrived"
+    );
     fs::write(bench.place.release(), "").unwrap();
-    assert_eq!(bench.tell(&["/d/", "/new"]), SUCCESS);
+    assert_eq!(bench.tell(&["/d/", "/new", "/.bascule/beat.70"]), SUCCESS);
+    assert_eq!((bench.state().canary, tree::canary(&bench.replica())), (70, Some(70)));
     assert!(!bench.replica().join("d").exists());
     assert_eq!((bench.state().held, bench.state().trouble), (None, None));
     // It was for once.
@@ -240,20 +239,39 @@ fn the_canary_follows_what_it_stands_for() {
     let bench = Bench::new();
     tree::write_canary(bench.source(), 5).unwrap();
     bench.write("a", "x");
+    bench.set_state(&PeerState { canary: 5, ..bench.state() });
     assert_eq!(bench.tell(&["/a"]), SUCCESS);
-    assert_eq!(tree::canary(bench.source()), Some(6), "written after what it stands for");
+    assert_eq!(tree::latest_beat(bench.source()), 6, "written after what it stands for");
     let state = bench.state();
-    assert!(state.behind_since.is_some() && state.last_success.is_some() && state.canary == 0);
+    assert!(state.behind_since.is_some() && state.last_success.is_some() && state.canary == 5);
     // Its own event brings it over.
-    assert_eq!(bench.tell(&["/.bascule/", "/.bascule/canary", "/.bascule/canary"]), SUCCESS);
+    assert_eq!(
+        bench.tell(&["/.bascule/", "/.bascule/beat.6", "/.bascule/beat.5", "/.bascule/beat.6"]),
+        SUCCESS
+    );
     assert_eq!(tree::canary(&bench.replica()), Some(6));
     assert_eq!((bench.state().canary, bench.state().behind_since), (6, None));
-    assert_eq!(tree::canary(bench.source()), Some(6), "one that carries nothing else is followed by none");
-    // One that came with real changes may be older than they are.
-    bench.write("a", "y");
-    assert_eq!(bench.tell(&["/.bascule/canary", "/a"]), SUCCESS);
-    assert_eq!((bench.state().canary, tree::canary(bench.source())), (6, Some(7)));
+    assert_eq!(tree::latest_beat(bench.source()), 6, "one that carries nothing else is followed by none");
+    assert!(!bench.replica().join(".bascule/beat.6").exists());
+}
+
+#[test]
+fn a_number_that_the_list_does_not_tell_of_proves_nothing() {
+    let bench = Bench::new();
+    tree::write_canary(bench.source(), 6).unwrap();
+    bench.write("a", "x");
+    // Written before the push, after lsyncd made the list: with a change in between that the list does not have.
+    bench.write("b", "x");
+    tree::write_canary(bench.source(), 7).unwrap();
+    assert_eq!(bench.tell(&["/a", "/.bascule/beat.6"]), SUCCESS);
+    assert_eq!((bench.state().canary, tree::canary(&bench.replica())), (6, Some(6)));
     assert!(bench.state().behind_since.is_some());
+    assert_eq!(tree::latest_beat(bench.source()), 7, "one is on its way");
+    assert_eq!(bench.tell(&["/b", "/.bascule/beat.6", "/.bascule/beat.7"]), SUCCESS);
+    assert_eq!((bench.state().canary, tree::canary(&bench.replica())), (7, Some(7)));
+    assert_eq!(tree::latest_beat(bench.source()), 8, "what came with it is proved by the next");
+    assert_eq!(bench.tell(&["/.bascule/beat.8"]), SUCCESS);
+    assert_eq!((bench.state().canary, bench.state().behind_since), (8, None));
 }
 
 #[test]

@@ -73,8 +73,11 @@ fn lsyncd_tells_what_changes_but_for_what_is_private_and_stops() {
     crate::tree::write_canary(root, 1).unwrap();
     write(&root.join("new/file"), b"x");
     fixture.wait_for("|/new/file");
-    let calls = fixture.wait_for("/.bascule/canary");
-    assert!(calls.contains("push list n2 d") && !calls.contains("local"), "{calls}");
+    let calls = fixture.wait_for("/.bascule/beat.1");
+    assert!(
+        calls.contains("push list n2 d") && !calls.contains("local") && !calls.contains("canary"),
+        "{calls}"
+    );
     stop(&fixture.place, soon()).unwrap();
     assert_eq!(running(&fixture.place).unwrap(), None);
     assert_eq!(known_device(&fixture.place, &fixture.generation), Some(42));

@@ -7,7 +7,8 @@
 //! through symbolic links and into excluded directories.
 
 use crate::excludes::Excludes;
-use crate::settings::{MaxDelete, Peer, Settings, TREE_CANARY};
+use crate::settings::{MaxDelete, Peer, Settings};
+use crate::tree::beat;
 use process::Ended;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -89,7 +90,6 @@ impl Route<'_> {
         if again {
             add("--ignore-times".into());
         }
-        add(format!("--filter=+ /{TREE_CANARY}"));
         add("--filter=- /.bascule/*".into());
         self.excluded(&mut arguments);
         self.ends(&self.settings.source, arguments)
@@ -253,6 +253,27 @@ fn change(line: &str) -> Option<&str> {
     (sane && !only_time).then_some(name)
 }
 
+/// The path that a line of `--itemize-changes` names: control characters are shown as `\#ooo`, and a link with where it leads.
+pub(crate) fn shown_path(name: &str) -> PathBuf {
+    let name = name.split(" -> ").next().unwrap_or(name).as_bytes();
+    let mut path = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = name.get(at) {
+        let code = name.get(at + 2..at + 5).and_then(|it| std::str::from_utf8(it).ok());
+        match code.and_then(|it| u8::from_str_radix(it, 8).ok()) {
+            Some(shown) if name[at..].starts_with(b"\\#") => {
+                path.push(shown);
+                at += 5;
+            }
+            _ => {
+                path.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(path))
+}
+
 /// How a run went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -367,8 +388,8 @@ fn most(max: MaxDelete, remaining: u64) -> u64 {
 pub(crate) struct Changes {
     /// What has changed, each once. (A directory is itself, not what is in it.)
     pub(crate) paths: BTreeSet<PathBuf>,
-    /// Whether the canary is among them.
-    pub(crate) canary: bool,
+    /// The highest number of the canary that the list tells of: what changed before it was written is in this list, or was in one before.
+    pub(crate) canary: Option<u64>,
 }
 
 impl Changes {
@@ -377,9 +398,13 @@ impl Changes {
         let mut changes = Changes::default();
         for told in list.split(|byte| *byte == 0) {
             let directory = told.ends_with(b"/");
+            if told == b"/" {
+                // Its own mode or owner.
+                changes.paths.insert(PathBuf::from("."));
+            }
             let Some(path) = plain(told) else { continue };
-            if path == Path::new(TREE_CANARY) {
-                changes.canary = true;
+            if let Some(number) = beat(&path) {
+                changes.canary = changes.canary.max(Some(number));
             } else if !(path.starts_with(".bascule")
                 || path.starts_with("lost+found")
                 || excludes.cover(&path, directory))

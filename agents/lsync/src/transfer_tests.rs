@@ -103,6 +103,14 @@ fn repairs_are_told_but_for_times_of_directories() {
 }
 
 #[test]
+fn shown_names_are_the_names_again() {
+    let path = |name: &str| shown_path(name).into_os_string().into_vec();
+    assert_eq!(path("a\\#012b\\#377 c"), b"a\nb\xff c");
+    assert_eq!(path("a\\#9"), b"a\\#9");
+    assert_eq!(path("link -> target"), b"link");
+}
+
+#[test]
 fn exit_codes_mean_what_the_manual_says() {
     let fault = |code, stderr: &str| match outcome(Ended::Code(code), stderr.as_bytes()) {
         Outcome::Fault(fault) => fault,
@@ -142,14 +150,15 @@ fn deletions_are_judged_by_count_and_by_share() {
 fn what_lsyncd_tells_is_understood() {
     let excludes = Excludes::new(&["*.tmp".into(), "cache/".into()]);
     let told = b"/d/\0/d/x\0/d/x\0/we*[ird\n?\0/-rf\0/a.tmp\0/cache/k/z\0/cache\0/.bascule/\0/.bascule/canary\0/.bascule/dataset\0\
-        /.bascule/local/tmp/x\0/\0/../etc/passwd\0/lost+found/\0/\xff\xfe/";
+        /.bascule/beat.41\0/.bascule/beat.42\0/.bascule/beat.7\0\0/../etc/passwd\0/lost+found/\0/\xff\xfe/";
     let changes = Changes::read(told, &excludes);
     let expected: BTreeSet<PathBuf> = [&b"d"[..], b"d/x", b"we*[ird\n?", b"-rf", b"cache", b"\xff\xfe"]
         .iter()
         .map(|name| PathBuf::from(OsString::from_vec(name.to_vec())))
         .collect();
-    assert_eq!(changes, Changes { paths: expected, canary: true });
+    assert_eq!(changes, Changes { paths: expected, canary: Some(42) });
     assert_eq!(Changes::read(b"", &excludes), Changes::default());
+    assert_eq!(Changes::read(b"/", &excludes).paths, BTreeSet::from([PathBuf::from(".")]), "the root itself");
     assert_eq!(listed([OsStr::new("-a"), OsStr::new("#b")]), b"./-a\0./#b\0");
 }
 
@@ -171,7 +180,7 @@ proptest! {
     fn whatever_is_told_no_path_leads_out_or_to_what_is_private(told: Vec<u8>) {
         for path in Changes::read(&told, &Excludes::default()).paths {
             prop_assert!(path.is_relative() && !path.starts_with(".bascule"));
-            prop_assert!(path.components().all(|it| matches!(it, std::path::Component::Normal(_))));
+            prop_assert!(path == Path::new(".") || path.components().all(|it| matches!(it, std::path::Component::Normal(_))));
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::core::Tree;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use ocf::{Code, Failure};
@@ -23,6 +23,8 @@ const DIRECTORY: &str = ".bascule";
 const MARKER: &str = "dataset";
 const CANARY: &str = "canary";
 const PRIVATE: &str = "local";
+/// Before the number in the name of the file whose event tells of it.
+const BEAT: &str = "beat.";
 /// Longest that a file of the agent can be.
 const LONGEST: u64 = 4096;
 
@@ -91,6 +93,7 @@ pub(crate) fn write_marker(root: &Path, dataset: u64, name: &str) -> Result<(), 
     if marker(root).is_ok_and(|found| found == Some(Marker { dataset })) {
         return Ok(());
     }
+    prepare(root)?;
     write(root, MARKER, &marker_text(dataset, name))
 }
 
@@ -109,12 +112,52 @@ pub(crate) fn canary(root: &Path) -> Option<u64> {
     read(root, CANARY).ok()??.trim().parse().ok()
 }
 
-/// Writes a number into the canary file, in place, so that lsyncd sees one file written and closed.
+/// Writes a number into the canary file, and makes a file that bears it in its name: of that one's event it is known which number it
+/// stands for, however late it is read. Numbers only grow; one that is there already needs nothing more.
+///
+/// # Errors
+/// It cannot be written; least of all into a tree that was never made ready, an empty mount point for one.
+pub(crate) fn write_canary(root: &Path, number: u64) -> Result<(), Failure> {
+    let failed = |error: Errno| Failure::generic(format!("{}/{DIRECTORY}/{CANARY}: {error}", root.display()));
+    let own = own_directory(root).map_err(failed)?.ok_or_else(|| failed(Errno::ENOENT))?;
+    let local = directory_in(&own, PRIVATE).map_err(failed)?;
+    // Pushes to several peers and monitors write at the same time. A directory that only root can open.
+    let _lock = Flock::lock(local, FlockArg::LockExclusive).map_err(|(_, error)| failed(error))?;
+    if canary(root).is_some_and(|there| there >= number) {
+        return Ok(());
+    }
+    // First the number: whoever reads it knows that everything before it was written before.
+    put_canary(root, number)?;
+    write(root, &format!("{BEAT}{number}"), "")?;
+    for older in beats(root).filter(|beat| *beat < number) {
+        // Only lest there be many.
+        let _may_stay = unlinkat(&own, format!("{BEAT}{older}").as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+    Ok(())
+}
+
+/// Writes a number into the canary file as it is: for a copy that is to be sent.
 ///
 /// # Errors
 /// It cannot be written.
-pub(crate) fn write_canary(root: &Path, number: u64) -> Result<(), Failure> {
+pub(crate) fn put_canary(root: &Path, number: u64) -> Result<(), Failure> {
     write(root, CANARY, &format!("{number}\n"))
+}
+
+/// The number that a path (relative to the tree) stands for, if it is that of a file made by [`write_canary`].
+pub(crate) fn beat(path: &Path) -> Option<u64> {
+    let number = path.to_str()?.strip_prefix(DIRECTORY)?.strip_prefix('/')?.strip_prefix(BEAT)?;
+    number.parse().ok().filter(|it: &u64| it.to_string() == number)
+}
+
+/// The newest number of which there is, or will be, an event; 0 if there is none.
+pub(crate) fn latest_beat(root: &Path) -> u64 {
+    beats(root).max().unwrap_or(0)
+}
+
+fn beats(root: &Path) -> impl Iterator<Item = u64> {
+    let entries = fs::read_dir(root.join(DIRECTORY)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| beat(&Path::new(DIRECTORY).join(entry.file_name())))
 }
 
 /// Makes the agent's directories in the tree, and removes what killed transfers left there. Only while nothing is received.
@@ -264,15 +307,8 @@ fn read(root: &Path, name: &str) -> Result<Option<String>, Failure> {
 fn write(root: &Path, name: &str, text: &str) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::generic(format!("{}/{DIRECTORY}/{name}: {error}", root.display()));
-    let directory = match own_directory(root).map_err(|error| failed(error.into()))? {
-        Some(directory) => directory,
-        None => {
-            prepare(root)?;
-            own_directory(root)
-                .map_err(|error| failed(error.into()))?
-                .ok_or_else(|| failed(ErrorKind::NotFound.into()))?
-        }
-    };
+    let own = own_directory(root).map_err(|error| failed(error.into()))?;
+    let directory = own.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = openat(&directory, name, flags, Mode::from_bits_truncate(0o644));
     let mut file = File::from(file.map_err(|error| failed(error.into()))?);
@@ -321,13 +357,55 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(marker(root.path()).unwrap(), None);
         assert_eq!(canary(root.path()), None);
+        write_canary(root.path(), 1).unwrap_err();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
         write_marker(root.path(), 0xc0ffee, "a\nname=b dataset=1").unwrap();
         assert_eq!(marker(root.path()).unwrap(), Some(Marker { dataset: 0xc0ffee }));
         write_canary(root.path(), 1000).unwrap();
-        write_canary(root.path(), 9).unwrap();
+        put_canary(root.path(), 9).unwrap();
         assert_eq!(canary(root.path()), Some(9), "the longer one is gone");
         fs::write(root.path().join(".bascule/dataset"), "dataset=+000000000000001\n").unwrap();
         assert!(marker(root.path()).unwrap_err().reason.contains("was changed"));
+    }
+
+    #[test]
+    fn numbers_grow_and_are_told_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        prepare(root.path()).unwrap();
+        assert_eq!(latest_beat(root.path()), 0);
+        for (write, expected) in [(5, 5), (6, 6), (4, 6), (6, 6), (100, 100)] {
+            write_canary(root.path(), write).unwrap();
+            assert_eq!((canary(root.path()), latest_beat(root.path())), (Some(expected), expected));
+        }
+        assert!(
+            root.path().join(".bascule/beat.100").exists() && !root.path().join(".bascule/beat.6").exists()
+        );
+        for (path, number) in [
+            (".bascule/beat.17", Some(17)),
+            (".bascule/beat.017", None),
+            (".bascule/beat.x", None),
+            ("beat.1", None),
+        ] {
+            assert_eq!(beat(Path::new(path)), number, "{path}");
+        }
+    }
+
+    #[test]
+    fn writers_at_the_same_time_never_set_it_back() {
+        let root = tempfile::tempdir().unwrap();
+        prepare(root.path()).unwrap();
+        std::thread::scope(|scope| {
+            for first in 0..4u64 {
+                let path = root.path();
+                scope.spawn(move || {
+                    for number in 0..200u64 {
+                        write_canary(path, number * 4 + first).unwrap();
+                        assert!(canary(path).unwrap() >= number * 4 + first);
+                    }
+                });
+            }
+        });
+        assert_eq!((canary(root.path()), latest_beat(root.path())), (Some(799), 799));
     }
 
     #[test]
