@@ -193,7 +193,7 @@ fn the_administrators_own_configuration_is_supervised() {
     // A file that lsyncd does not take is a failure with its own words, and not a ban everywhere.
     lab.pcs("resource disable ClusterLsyncd5");
     lab.settle(SOON);
-    assert!(!lab.node("n1").sh("pgrep -x lsyncd || pgrep -f '[r]sync -'").ok(), "something is left");
+    assert!(!lab.node("n1").sh("pgrep -x lsyncd || pgrep -f '[r]sync .*::'").ok(), "something is left");
     lab.node("n1").write("/etc/lsyncd.d/lsyncd5.conf", "settings { nonsense = true }\n");
     lab.pcs("resource enable ClusterLsyncd5");
     lab.wait("another node takes it", SOON, |lab| {
