@@ -56,7 +56,10 @@ pub(crate) fn start(call: &Call, config: &Path, lsyncd: &str) -> Result<(), Fail
     }
     let said = std::fs::read_to_string(&log).unwrap_or_default();
     let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
-    Err(Failure::generic(format!("lsyncd ended at once with {}; it said: {said}", config.display())))
+    // crm_mon shows the first 128 characters: the file's name is in them once.
+    let prefix = format!("Error: error preparing {}: ", config.display());
+    let said = said.strip_prefix(&prefix).unwrap_or(said);
+    Err(Failure::generic(format!("lsyncd ended at once: {said} (config={})", config.display())))
 }
 
 /// Ends lsyncd with every transfer that it started.
