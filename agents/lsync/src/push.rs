@@ -20,7 +20,7 @@ use ocf::{Log, StateFile};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 /// lsyncd tries again.

@@ -6,6 +6,7 @@ use crate::pass::tests::{Bench, assert_equal, hostile_names, quiet, write};
 use crate::settings::MaxDelete;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
 
 /// A bench whose peer follows, with `paths` pushed as lsyncd tells them.
 trait Lists {
