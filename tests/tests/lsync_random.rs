@@ -145,7 +145,7 @@ impl Run<'_> {
                 let state = self
                     .lab
                     .node(node)
-                    .sh("[ -e /run/writer.idle ] && echo waits; pgrep -f 'writer start' | wc -l");
+                    .sh("[ -e /run/writer.idle ] && echo waits; pgrep -f '[w]riter start' | wc -l");
                 if *node == source {
                     state.stdout.starts_with("waits")
                 } else {
