@@ -18,6 +18,7 @@ use std::time::Instant;
 pub(crate) struct Program {
     words: Vec<CString>,
     variables: Vec<CString>,
+    code: i32,
 }
 
 /// What one run cost, in microseconds.
@@ -32,6 +33,7 @@ pub(crate) struct Cost {
 /// A run that has begun.
 pub(crate) struct Running {
     pid: libc::pid_t,
+    code: i32,
     begun: Instant,
 }
 
@@ -45,13 +47,19 @@ impl Program {
         Ok(Program {
             words: words.map(|word: &OsStr| CString::new(word.as_bytes())).collect::<Result<_, _>>()?,
             variables: variables.collect::<Result<_, _>>()?,
+            code: 0,
         })
+    }
+
+    /// The same, of which this exit code is expected instead of 0.
+    pub(crate) fn expecting(self, code: i32) -> Self {
+        Program { code, ..self }
     }
 
     /// Runs it to its end, with standard streams on /dev/null.
     ///
     /// # Errors
-    /// It cannot be run, or its exit code is not 0.
+    /// It cannot be run, or its exit code is not the one expected.
     pub(crate) fn run(&self) -> Result<Cost> {
         self.start()?.wait().with_context(|| format!("{:?} {:?}", self.words, self.variables))
     }
@@ -91,7 +99,7 @@ impl Program {
             (result, begun)
         };
         ensure!(result == 0, "{:?}: {}", self.words, io::Error::from_raw_os_error(result));
-        Ok(Running { pid, begun })
+        Ok(Running { pid, code: self.code, begun })
     }
 }
 
@@ -99,7 +107,7 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Errors
-    /// Its exit code is not 0.
+    /// Its exit code is not the one expected.
     pub(crate) fn wait(self) -> Result<Cost> {
         let mut status = 0;
         // SAFETY: all zeros is a valid rusage; both places are valid for the answer.
@@ -109,7 +117,7 @@ impl Running {
         };
         let wall = self.begun.elapsed();
         ensure!(waited == self.pid, "wait4: {}", io::Error::last_os_error());
-        if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != 0 {
+        if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != self.code {
             bail!("ended with wait status {status:#x}");
         }
         let microseconds = |time: libc::timeval| time.tv_sec as f64 * 1e6 + time.tv_usec as f64;

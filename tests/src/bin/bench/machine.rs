@@ -28,12 +28,21 @@ pub(crate) fn facts() -> String {
 }
 
 fn packages() -> String {
-    let names = ["pacemaker", "corosync", "resource-agents", "pcs"];
+    let names = ["pacemaker", "corosync", "resource-agents", "pcs", "lsyncd"];
     let output =
         Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}, "]).args(names).output();
     output
         .map(|output| String::from_utf8_lossy(&output.stdout).trim_end_matches(", ").to_owned())
         .unwrap_or_default()
+        + &rsync()
+}
+
+/// rsync's own word: it need not be the package's.
+fn rsync() -> String {
+    let output = Command::new("rsync").arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    version.map(|version| format!(", rsync {version}")).unwrap_or_default()
 }
 
 /// Builds the floor: a static C program that returns 0, with the C library that the agent has. Its path, and how it

@@ -1,6 +1,7 @@
-//! `make bench`: vip beside `ocf:heartbeat:IPaddr2` and beside the least that a program can be, in one run; the table is
-//! printed and, when all of it was measured, written to `docs/benchmarks.md`. `bench calls`, `bench start` and
-//! `bench failover` measure a part.
+//! `make bench`: the agents beside what they replace and beside the least that a program can be. vip beside
+//! `ocf:heartbeat:IPaddr2`, lsync beside lsyncd and rsync set up by hand. The tables are printed; when all of an agent was
+//! measured, its section of `docs/benchmarks.md` is written. `bench vip` and `bench lsync` measure one agent, `bench calls`,
+//! `bench start`, `bench failover`, `bench passes`, … a part.
 
 // A program for people, whose output is a table.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -8,25 +9,37 @@
 mod calls;
 mod child;
 mod failover;
+mod lsync;
 mod machine;
 mod measure;
+mod page;
 mod start;
 mod table;
 mod wire;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use calls::wanted;
 use lab::sandbox::Sandbox;
-use std::ffi::OsString;
+use page::Section;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread::spawn;
+use table::Row;
 
-/// The parts that can be asked for.
+/// The parts of vip that can be asked for.
 const PARTS: [&str; 3] = ["calls", "start", "failover"];
 
 fn main() -> ExitCode {
-    match run(std::env::args_os().skip(1).collect()) {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let result = match arguments.split_first() {
+        Some((word, rest)) if word == lsync::IN_NODE => lsync::in_node(rest).map(|text| {
+            print!("{text}");
+            true
+        }),
+        _ => run(&arguments),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("not every target was reached");
@@ -40,18 +53,44 @@ fn main() -> ExitCode {
 }
 
 /// Measures what is wanted; whether all targets were reached.
-fn run(parts: Vec<OsString>) -> Result<bool> {
-    if let Some(odd) = parts.iter().find(|part| !PARTS.iter().any(|known| part.as_os_str() == *known)) {
-        bail!("{odd:?}: the parts are {}", PARTS.join(", "));
+fn run(words: &[OsString]) -> Result<bool> {
+    let known = || PARTS.into_iter().chain(lsync::PARTS).chain(["vip", "lsync"]);
+    if let Some(odd) = words.iter().find(|word| !known().any(|part| word.as_os_str() == OsStr::new(part))) {
+        bail!("{odd:?}: the parts are {}", known().collect::<Vec<_>>().join(", "));
     }
-    let facts = machine::facts();
+    let (floor, floor_name) = machine::floor(&lab::agents_dir().join("vip-agent"))?;
+    let mut reached = true;
+    let agents: [(Section, &[&str]); 2] = [(Section::Vip, &PARTS), (Section::Lsync, &lsync::PARTS)];
+    for (section, parts) in agents {
+        let all = wanted(words, section.name());
+        let asked: Vec<OsString> =
+            words.iter().filter(|word| parts.iter().any(|part| *word == part)).cloned().collect();
+        if !all && asked.is_empty() {
+            continue;
+        }
+        let asked = if all { Vec::new() } else { asked };
+        let facts = machine::facts();
+        let rows = match section {
+            Section::Vip => vip(&asked, &floor)?,
+            Section::Lsync => lsync::measure(&asked, &floor)?,
+        };
+        let (ours, stock) = section.compared();
+        let table = table::markdown(&rows, ours, stock);
+        println!("{table}");
+        if all {
+            page::write(section, &facts, floor_name, &table)?;
+        }
+        reached &= rows.iter().all(|row| row.reached != Some(false));
+    }
+    Ok(reached)
+}
+
+/// Measures vip.
+fn vip(parts: &[OsString], floor: &Path) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let mut floor_name = "";
-    if wanted(&parts, "calls") || wanted(&parts, "start") {
-        let agent = lab::agents_dir().join("vip-agent");
-        let (floor, name) = machine::floor(&agent)?;
-        floor_name = name;
-        let (calls, start) = (wanted(&parts, "calls"), wanted(&parts, "start"));
+    let (calls, start) = (wanted(parts, "calls"), wanted(parts, "start"));
+    if calls || start {
+        let floor = floor.to_owned();
         // A thread of its own enters the namespaces, and they end with it.
         rows = spawn(move || -> Result<_> {
             let sandbox = Sandbox::with_peer();
@@ -70,38 +109,9 @@ fn run(parts: Vec<OsString>) -> Result<bool> {
         .join()
         .map_err(|_| anyhow::anyhow!("the measurement panicked"))??;
     }
-    if wanted(&parts, "failover") {
+    if wanted(parts, "failover") {
         eprintln!("failover");
         rows.extend(failover::measure()?);
     }
-    let table = table::markdown(&rows);
-    println!("{table}");
-    if parts.is_empty() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
-        std::fs::write(&path, document(&facts, floor_name, &table)).context("writing docs/benchmarks.md")?;
-    }
-    Ok(rows.iter().all(|row| row.reached != Some(false)))
-}
-
-fn document(facts: &str, floor: &str, table: &str) -> String {
-    format!(
-        "# Benchmarks
-
-`ocf:bascule:vip` beside `ocf:heartbeat:IPaddr2`, measured in one run. This page is written by `make bench`; nothing in it is
-written by hand. Judge by the ratios: the times are those of this machine, and of whatever else it did.
-
-{facts}
-{table}
-Times are medians, with the tenth percentile (the run that was least disturbed) in parentheses.
-
-- *Floor*: `int main(void) {{ return 0; }}`, built by `{floor}`, with the C library that the agent has.
-- Calls are made as Pacemaker makes them, by `posix_spawn` and `wait4`, all programs in turn in a private network namespace,
-  so that noise hits them alike; time is from before the fork until the exit code is there, CPU time is what `wait4` tells,
-  children included. What a call does is counted under `ptrace`.
-- Announcements are stamped by the kernel at the other end of a veth; at the first one an echo request is sent to the address.
-- Failover: three nodes and a client in network namespaces, Corosync's token 1000 ms, fencing on. Both addresses are on the
-  node that is killed, so that each crash measures both and what differs between crashes is the same for both; half way
-  their names are exchanged. The client pings each every 20 ms. Some 2.2 s of an outage Corosync waits to be sure.
-"
-    )
+    Ok(rows)
 }

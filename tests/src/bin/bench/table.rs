@@ -51,10 +51,10 @@ impl Row {
     }
 }
 
-/// The rows in Markdown.
-pub(crate) fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "| what | vip | IPaddr2 | floor | ratio | target | reached |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+/// The rows in Markdown, with the names of the two that are compared.
+pub(crate) fn markdown(rows: &[Row], ours: &str, stock: &str) -> String {
+    let mut text = format!(
+        "| what | {ours} | {stock} | floor | ratio | target | reached |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let shown = |cell: &str| if cell.is_empty() { "–".to_owned() } else { cell.to_owned() };
     for row in rows {
