@@ -5,11 +5,12 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used)]
 
 use lab::sandbox::{Ran, Sandbox};
+use lab::{Lab, Options};
 use std::fmt::Write as _;
 use std::process::Command;
 
 /// The agents, by name.
-const AGENTS: [&str; 1] = ["vip"];
+const AGENTS: [&str; 2] = ["vip", "lsync"];
 
 /// Puts the built agents where anybody may read them, as an installation would.
 fn install(sandbox: &Sandbox) {
@@ -38,6 +39,44 @@ fn ocf_tester_finds_nothing_wrong() {
         assert_eq!(ran.code, 0, "{parameters:?}: {ran}");
         assert!(ran.stdout.contains("passed all tests"), "{parameters:?}: {ran}");
     }
+}
+
+/// A mirror takes a role only in a cluster: ocf-tester runs on a node of one, whose other node does not run the resource.
+#[test]
+fn ocf_tester_finds_nothing_wrong_with_a_mirror_in_a_cluster() {
+    let lab = Lab::start(Options::nodes(2)).unwrap();
+    let node = lab.node("n1");
+    node.run("mkdir -p /site/tested && echo data >/site/tested/file");
+    let clone = [
+        "CRM_meta_clone_max=1",
+        "CRM_meta_promotable=true",
+        "CRM_meta_notify=true",
+        "CRM_meta_promoted_max=1",
+    ];
+    let options = clone.map(|option| format!("-o {option}")).join(" ");
+    let ran = node.sh(&format!(
+        "ocf-tester -n tested -o source=/site/tested -o initial_source=n1 {options} /usr/lib/ocf/resource.d/bascule/lsync"
+    ));
+    assert!(ran.ok() && ran.stdout.contains("passed all tests"), "{ran:?}\n{}", lab.logs());
+    assert_eq!(node.read("/site/tested/file").as_deref(), Some("data\n"));
+    let left = node.sh("pgrep -l 'lsyncd|rsync|lsync'").stdout;
+    assert_eq!(left, "", "left running");
+}
+
+#[test]
+fn ocf_tester_finds_nothing_wrong_with_lsyncd_that_is_only_supervised() {
+    let sandbox = Sandbox::enter();
+    install(&sandbox);
+    sandbox.sh("mkdir -p /run/from /run/to");
+    let config =
+        "settings { nodaemon = true }\nsync { default.direct, source = '/run/from', target = '/run/to' }\n";
+    std::fs::write("/run/lsyncd.conf", config).unwrap();
+    let mut command = Command::new("/usr/sbin/ocf-tester");
+    let ran =
+        Ran::of(command.args(["-n", "tested", "-o", "config=/run/lsyncd.conf", "/run/ocf/bascule/lsync"]));
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stdout.contains("passed all tests"), "{ran}");
+    assert_eq!(sandbox.processes("lsyncd"), [0; 0]);
 }
 
 /// The cases for IPaddr2 that do not apply to `vip`, with the reason.
@@ -126,7 +165,8 @@ fn the_manual_is_a_page_that_man_can_show() {
         let ran = sandbox.agent(name).run(&["--manual"]);
         std::fs::write("/run/page.7", &ran.stdout).unwrap();
         let shown = sandbox.sh("man --warnings -P cat -l /run/page.7 2>&1 | col -bx");
-        for part in ["NAME", "PARAMETERS", "cidr_netmask", "SEE ALSO"] {
+        let parameter = if name == "vip" { "cidr_netmask" } else { "saved_dir" };
+        for part in ["NAME", "PARAMETERS", parameter, "SEE ALSO"] {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         assert!(!shown.contains("warning:"), "{shown}");

@@ -24,6 +24,10 @@ pub(crate) fn promote(call: &Call, place: &Place, settings: &Settings) -> Result
     {
         return Ok(());
     }
+    if settings.peers.is_empty() {
+        let reason = "there is no other node to mirror to: expected one in the cluster, or in peers";
+        return Err(Failure::new(Code::Args, reason));
+    }
     let deadline = call.deadline.instant();
     source::stop(place, deadline)?;
     tree::prepare(&settings.source)?;
