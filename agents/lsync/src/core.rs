@@ -7,16 +7,18 @@
 //!
 //! **Two keepers, because either alone can lie.** The cluster's record can go back (when partitions meet, one configuration wins as a
 //! whole; a write can be lost with its partition). A disk can be old (its node was away). So nothing is opened unless both
-//! agree, no node that can be asked knows better, and the partition has quorum.
+//! agree, no node that can be asked knows better, and the partition has quorum. And since quorum may be gone when a write lands, and
+//! the copy that it landed in may win: a generation that was opened in ignorance of what may have been acknowledged is passed over by
+//! whoever knows better, until somebody has joined it ([`Record::upon`]).
 //!
 //! **Who is in sync.** As with the replicas of a log: a replica is in the record's set from the complete pass that it got until
 //! the source takes it out, which it does before it acknowledges anything that the replica did not get. A write is acknowledged when
 //! every node of the set has it. So what is acknowledged is on every node that may become the next source.
 
+mod text;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 /// One reign of one source, from its promotion on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,13 +31,28 @@ pub(crate) struct Generation {
     pub(crate) origin: String,
 }
 
+/// How far a node's knowledge goes: of which generation, and which change of its record (see [`Record::shared`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Reach {
+    /// Number of the generation.
+    pub(crate) number: u64,
+    /// Its id.
+    pub(crate) id: u64,
+    /// The last change of its record by which something may have been acknowledged.
+    pub(crate) change: u64,
+}
+
 /// What the cluster knows of a dataset; kept in the CIB, and a copy on every node's disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// The latest generation.
     pub(crate) generation: Generation,
+    /// What its source knew when it opened it: who knows better does not follow, unless another replica has.
+    pub(crate) upon: Option<Reach>,
     /// Which change of this generation's record it is: two copies tell by it which is newer.
     pub(crate) change: u64,
+    /// The last change by which another node than the source was in sync: what is acknowledged was so by that one or before.
+    pub(crate) shared: u64,
     /// The tree's own identity, as in its marker; random, made with the first generation.
     pub(crate) dataset: u64,
     /// Whether the tree has had content: an empty one is then no source.
@@ -52,10 +69,12 @@ pub(crate) enum Standing {
     Behind,
     /// It got a complete pass in this generation (or was its source): whatever it holds came from there.
     InSync,
-    /// This node is about to write this generation to the cluster; what it knew before, should that never have arrived.
+    /// This node is about to write this generation to the cluster.
     Opening {
-        /// The record that it was opened upon.
-        upon: Option<Box<Record>>,
+        /// What it knew before, should that never arrive.
+        before: Box<Own>,
+        /// The cluster's record that it is to replace.
+        replaces: Option<Box<Record>>,
     },
     /// This node is the source of this generation.
     Source {
@@ -90,7 +109,7 @@ pub(crate) struct Said {
     pub(crate) number: u64,
     /// Id of that generation.
     pub(crate) id: u64,
-    /// The change of the record that it knows.
+    /// How far its record goes ([`Record::shared`]).
     pub(crate) change: u64,
     /// Its tree.
     pub(crate) tree: Tree,
@@ -154,24 +173,77 @@ impl Own {
 
     /// Whether a push that carries this generation's token may change the tree here. Nothing else ever may.
     pub(crate) fn accepts(&self, pushed: &Generation) -> bool {
-        matches!(self.standing, Standing::Behind | Standing::InSync)
-            && self.generation() == Some(pushed)
+        matches!(self.standing, Standing::Behind | Standing::InSync) && self.generation() == Some(pushed)
     }
 
     /// What this node says of itself to others.
     pub(crate) fn said(&self, tree: Tree) -> Said {
         // A generation that is not open yet is nothing that others should wait for.
-        let record = match &self.standing {
-            Standing::Opening { upon } => upon.as_deref(),
-            _ => self.latest.as_ref(),
-        };
-        let generation = record.map(|record| &record.generation);
+        let reach = self.settled().latest.as_ref().map(Record::reach);
         Said {
-            number: generation.map_or(0, |it| it.number),
-            id: generation.map_or(0, |it| it.id),
-            change: record.map_or(0, |it| it.change),
+            number: reach.map_or(0, |it| it.number),
+            id: reach.map_or(0, |it| it.id),
+            change: reach.map_or(0, |it| it.change),
             tree,
         }
+    }
+
+    /// What it knows for sure: without a generation that is not open yet.
+    fn settled(&self) -> &Own {
+        match &self.standing {
+            Standing::Opening { before, .. } => before,
+            _ => self,
+        }
+    }
+
+    /// Whether something may have been acknowledged because this node had it, under the record that it knows.
+    fn has_stake(&self) -> bool {
+        matches!(self.standing, Standing::InSync | Standing::Source { confirmed: true })
+            && self.latest.as_ref().is_some_and(|record| record.shared > 0)
+    }
+
+    /// Whether this record was opened by a node that did not know what this one knows, and no other has joined it: it is passed over.
+    fn passes_over(&self, record: &Record) -> bool {
+        let overlooked = self.latest.as_ref().is_some_and(|latest| record.overlooks(&latest.reach()));
+        overlooked && self.has_stake()
+    }
+}
+
+impl Record {
+    fn reach(&self) -> Reach {
+        Reach { number: self.generation.number, id: self.generation.id, change: self.shared }
+    }
+
+    /// Whether it was opened in ignorance of this, and nobody but its source has taken it up since.
+    fn overlooks(&self, known: &Reach) -> bool {
+        self.change == 0
+            && known.number <= self.generation.number
+            && (known.number, known.id) != (self.generation.number, self.generation.id)
+            && self.upon.is_none_or(|upon| known.beyond(&upon))
+    }
+}
+
+impl Record {
+    /// Whether this is the same story further on.
+    fn goes_on_from(&self, older: &Record) -> bool {
+        if self.generation == older.generation {
+            return self.change > older.change;
+        }
+        self.generation.number > older.generation.number && !self.overlooks(&older.reach())
+    }
+}
+
+impl Reach {
+    /// Whether a node with this knowledge knows something that one with the other's lacks.
+    fn beyond(&self, other: &Reach) -> bool {
+        self.number > other.number
+            || self.number == other.number && (self.id != other.id || self.change > other.change)
+    }
+}
+
+impl Said {
+    fn reach(&self) -> Reach {
+        Reach { number: self.number, id: self.id, change: self.change }
     }
 }
 
@@ -180,39 +252,36 @@ impl Own {
 #[must_use]
 pub(crate) fn learn(own: &Own, cluster: Option<&Record>) -> Own {
     let Some(cluster) = cluster else { return own.clone() };
-    let Some(latest) = &own.latest else {
-        return Own { latest: Some(cluster.clone()), standing: Standing::Behind };
-    };
     let taken = || Own { latest: Some(cluster.clone()), standing: Standing::Behind };
+    let Some(latest) = &own.latest else { return taken() };
+    if let Standing::Opening { before, replaces } = &own.standing {
+        // It did arrive, this one or one tried before, though its writer did not live to see it.
+        let mine = cluster.generation.origin == latest.generation.origin
+            && cluster.upon == latest.upon
+            && cluster.change == 0;
+        if mine {
+            return Own { latest: Some(cluster.clone()), standing: Standing::Source { confirmed: false } };
+        }
+        // It may arrive yet only while what it is to replace is there.
+        return if replaces.as_deref() == Some(cluster) { own.clone() } else { learn(before, Some(cluster)) };
+    }
     if cluster.generation == latest.generation {
         let newest = if cluster.change > latest.change { cluster } else { latest };
-        let standing = match &own.standing {
-            // It did arrive, though its writer did not live to see it.
-            Standing::Opening { .. } => Standing::Source { confirmed: false },
-            other => other.clone(),
-        };
-        return Own { latest: Some(newest.clone()), standing };
+        return Own { latest: Some(newest.clone()), standing: own.standing.clone() };
     }
     match cluster.generation.number.cmp(&latest.generation.number) {
-        std::cmp::Ordering::Greater => taken(),
         std::cmp::Ordering::Less => own.clone(),
-        // Opened twice. What data was taken in, or acknowledged, is not given up for a name; the other side has
-        // none of that, or its source will write its record again.
-        std::cmp::Ordering::Equal => match &own.standing {
-            Standing::InSync | Standing::Source { confirmed: true } => own.clone(),
-            Standing::Behind | Standing::Opening { .. } | Standing::Source { confirmed: false } => taken(),
-        },
+        std::cmp::Ordering::Greater if own.passes_over(cluster) => own.clone(),
+        // Opened twice, in two partitions. What may have been acknowledged is not given up for a name.
+        std::cmp::Ordering::Equal if own.has_stake() => own.clone(),
+        std::cmp::Ordering::Greater | std::cmp::Ordering::Equal => taken(),
     }
 }
 
 /// What this node knows when the source tells it that a complete pass of this generation has arrived.
 #[must_use]
 pub(crate) fn completed(own: &Own, pushed: &Generation) -> Own {
-    if own.accepts(pushed) {
-        Own { standing: Standing::InSync, ..own.clone() }
-    } else {
-        own.clone()
-    }
+    if own.accepts(pushed) { Own { standing: Standing::InSync, ..own.clone() } } else { own.clone() }
 }
 
 /// Whether what a pass replaces and deletes here has to be set aside: it may exist nowhere else.
@@ -226,71 +295,86 @@ pub(crate) fn promote(own: &Own, view: &View, id: u64, dataset: u64) -> Result<R
     if !view.quorum {
         return Err(Refusal::NoQuorum);
     }
-    let (upon, own_says) = match (&own.standing, &view.record) {
-        // An opening that never arrived: as it was before.
-        (Standing::Opening { upon }, record) if upon.as_deref() == record.as_ref() => {
-            (upon.as_deref().cloned(), true)
-        }
-        _ => (own.latest.clone(), own.standing != Standing::Behind),
-    };
-    let known = upon.as_ref().map_or(0, |record| record.generation.number);
+    let own = own.settled();
+    let holds = own.standing != Standing::Behind;
+    let heard = || view.others.iter().flat_map(|(_, said)| said);
     let adopted = |generation: &Generation| {
-        view.adopt == Some(generation.number) && view.others.iter().flat_map(|(_, said)| said).all(|it| it.number <= generation.number)
+        view.adopt == Some(generation.number) && heard().all(|said| said.number <= generation.number)
     };
-    let base = match (&view.record, upon) {
+    let base = match (&view.record, &own.latest) {
         (None, None) => {
             first(view)?;
             None
         }
         // The cluster was made anew. Only the node that led last is sure to have all.
         (None, Some(latest)) => {
-            let leads = own.is_source() || latest.generation.origin == view.me && own_says;
+            let leads = own.is_source() || latest.generation.origin == view.me && holds;
             if !leads && !adopted(&latest.generation) {
-                return Err(Refusal::RecordLost(latest.generation));
+                return Err(Refusal::RecordLost(latest.generation.clone()));
             }
-            newest(view, known, latest.generation.id, latest.change, &latest.generation)?;
             Some(latest)
         }
         (Some(record), latest) => {
-            let knows_newer = latest.as_ref().is_some_and(|latest| {
-                latest.generation.number > record.generation.number
-                    || latest.generation == record.generation && latest.change > record.change
-            });
-            if knows_newer {
-                return Err(Refusal::NewerElsewhere { node: view.me.clone(), number: known });
+            // Where the cluster's record has gone back, or was opened in ignorance, what this node knows counts.
+            let newest =
+                latest.as_ref().filter(|latest| own.passes_over(record) || latest.goes_on_from(record));
+            let newest = newest.unwrap_or(record);
+            let in_sync = latest.as_ref().is_some_and(|latest| latest.generation == newest.generation)
+                && holds
+                && newest.in_sync.contains(&view.me);
+            if !in_sync && !adopted(&newest.generation) {
+                return Err(Refusal::NotInSync(newest.generation.clone()));
             }
-            let in_sync = latest.is_some_and(|latest| latest.generation == record.generation)
-                && own_says
-                && record.in_sync.contains(&view.me);
-            if !in_sync && !adopted(&record.generation) {
-                return Err(Refusal::NotInSync(record.generation.clone()));
-            }
-            newest(view, record.generation.number, record.generation.id, record.change, &record.generation)?;
-            Some(record.clone())
+            Some(newest)
         }
     };
-    if base.as_ref().is_some_and(|base| base.filled) && view.tree == Tree::Empty {
+    if let Some(base) = base {
+        newest(view, own, base)?;
+    }
+    if base.is_some_and(|base| base.filled) && view.tree == Tree::Empty {
         return Err(Refusal::EmptyTree);
     }
-    let number = base.as_ref().map_or(0, |base| base.generation.number) + 1;
+    let number = |record: Option<&Record>| record.map_or(0, |record| record.generation.number);
+    let upon = base.and_then(|base| match base.change {
+        _ if view.adopt == Some(base.generation.number) => Some(Reach { change: u64::MAX, ..base.reach() }),
+        // Nobody has joined it: it bears witness to no more than what it was opened upon.
+        0 => base.upon,
+        _ => Some(base.reach()),
+    });
     Ok(Record {
-        generation: Generation { number, id, origin: view.me.clone() },
+        generation: Generation {
+            number: number(base).max(number(view.record.as_ref())) + 1,
+            id,
+            origin: view.me.clone(),
+        },
+        upon,
         change: 0,
-        dataset: base.as_ref().map_or(dataset, |base| base.dataset),
+        shared: 0,
+        dataset: base.map_or(dataset, |base| base.dataset),
         filled: view.tree == Tree::Filled || base.is_some_and(|base| base.filled),
         in_sync: BTreeSet::from([view.me.clone()]),
     })
 }
 
 /// No node that can be heard knows a newer record.
-fn newest(view: &View, number: u64, id: u64, change: u64, of: &Generation) -> Result<(), Refusal> {
-    let newer = |said: &Said| said.number > number || said.number == number && said.id == id && said.change > change;
-    let ahead = view.others.iter().find(|(_, said)| said.as_ref().is_some_and(newer));
-    match ahead {
-        Some((node, Some(said))) if view.adopt != Some(of.number) || said.number > number => {
-            Err(Refusal::NewerElsewhere { node: node.clone(), number: said.number })
-        }
-        _ => Ok(()),
+fn newest(view: &View, own: &Own, base: &Record) -> Result<(), Refusal> {
+    // Its source is heard with it, and those who have looked at it without knowing better.
+    let passed_over = view.record.as_ref().filter(|record| own.passes_over(record)).map(Record::reach);
+    let adopted = view.adopt == Some(base.generation.number);
+    let newer = |said: &Said| {
+        said.number > 0
+            && (said.reach().beyond(&base.reach()) && said.number >= base.generation.number
+                || base.overlooks(&said.reach()))
+            && Some(said.reach()) != passed_over
+            && !(adopted && said.number == base.generation.number)
+    };
+    match view
+        .others
+        .iter()
+        .find_map(|(node, said)| said.as_ref().filter(|said| newer(said)).map(|said| (node, said)))
+    {
+        Some((node, said)) => Err(Refusal::NewerElsewhere { node: node.clone(), number: said.number }),
+        None => Ok(()),
     }
 }
 
@@ -302,7 +386,6 @@ fn first(view: &View) -> Result<(), Refusal> {
     {
         return Err(Refusal::NotInitial(initial.clone()));
     }
-    let named = view.initial_source.is_some();
     let said = |wanted: fn(&Option<Said>) -> bool| -> Vec<String> {
         view.others.iter().filter(|(_, said)| wanted(said)).map(|(node, _)| node.clone()).collect()
     };
@@ -312,24 +395,23 @@ fn first(view: &View) -> Result<(), Refusal> {
         return Err(Refusal::NewerElsewhere { node: node.clone(), number });
     }
     let with_data = said(|said| said.as_ref().is_some_and(|it| it.tree == Tree::Filled));
-    if !with_data.is_empty() && !(named && view.tree == Tree::Filled) {
+    let named_with_data = view.initial_source.is_some() && view.tree == Tree::Filled;
+    if !with_data.is_empty() && !named_with_data {
         return Err(Refusal::DataElsewhere(with_data));
     }
     let silent = said(Option::is_none);
-    if !silent.is_empty() && !(named && view.tree == Tree::Filled) {
+    if !silent.is_empty() && !named_with_data {
         return Err(Refusal::Waiting(silent));
     }
     Ok(())
 }
 
-/// This node before it writes the record of [`promote`] to the cluster.
+/// This node before it writes the record of [`promote`] to the cluster, in place of `replaces`.
 #[must_use]
-pub(crate) fn opening(own: &Own, record: &Record) -> Own {
-    let upon = match &own.standing {
-        Standing::Opening { upon } => upon.clone(),
-        _ => own.latest.clone().map(Box::new),
-    };
-    Own { latest: Some(record.clone()), standing: Standing::Opening { upon } }
+pub(crate) fn opening(own: &Own, replaces: Option<&Record>, record: &Record) -> Own {
+    let before = Box::new(own.settled().clone());
+    let replaces = replaces.cloned().map(Box::new);
+    Own { latest: Some(record.clone()), standing: Standing::Opening { before, replaces } }
 }
 
 /// This node once the cluster was seen to hold the record that it opened. `cluster` is what was read after the write.
@@ -342,31 +424,42 @@ pub(crate) fn opened(own: &Own, cluster: Option<&Record>) -> Own {
 /// and the partition has quorum. To be written in place of the cluster's.
 pub(crate) fn joined(own: &Own, view: &View, peer: &str) -> Option<Record> {
     let record = governs(own, view)?;
-    (!record.in_sync.contains(peer)).then(|| changed(record, |set| {
-        set.insert(peer.to_owned());
-    }))
+    (!record.in_sync.contains(peer)).then(|| {
+        changed(record, |set| {
+            set.insert(peer.to_owned());
+        })
+    })
 }
 
 /// The record without a replica that did not get something; conditions as for [`joined`]. Until it is written nothing is acknowledged.
 pub(crate) fn left(own: &Own, view: &View, peer: &str) -> Option<Record> {
     let record = governs(own, view)?;
-    (record.in_sync.contains(peer) && peer != view.me).then(|| changed(record, |set| {
-        set.remove(peer);
-    }))
+    (record.in_sync.contains(peer) && peer != view.me).then(|| {
+        changed(record, |set| {
+            set.remove(peer);
+        })
+    })
 }
 
-/// The record to be written because the cluster's has gone back behind what this node, its source, knows. Not while another
-/// node knows a newer generation.
+/// This node before it writes the record of [`joined`] or [`left`] to the cluster. From then on nothing is acknowledged by the older
+/// one, whether or not the write arrives, and whenever.
+#[must_use]
+pub(crate) fn changing(own: &Own, record: &Record) -> Own {
+    let next = own
+        .latest
+        .as_ref()
+        .is_some_and(|latest| latest.generation == record.generation && latest.change < record.change);
+    if own.is_source() && next { Own { latest: Some(record.clone()), ..own.clone() } } else { own.clone() }
+}
+
+/// The record to be written because the cluster's has gone back behind what this node knows, whatever its role. Not while another node
+/// is heard to know better.
 pub(crate) fn restored(own: &Own, view: &View) -> Option<Record> {
-    let latest = own.latest.as_ref()?;
-    let behind = view.record.as_ref().is_none_or(|record| {
-        record.generation.number < latest.generation.number
-            || record.generation.number == latest.generation.number && record.generation.id != latest.generation.id
-            || record.generation == latest.generation && record.change < latest.change
-    });
-    let newer = view.others.iter().flat_map(|(_, said)| said).any(|said| said.number > latest.generation.number);
-    (own.standing == Standing::Source { confirmed: true } && view.quorum && behind && !newer)
-        .then(|| Record { change: latest.change + 1, ..latest.clone() })
+    let latest = own.latest.as_ref().filter(|_| !matches!(own.standing, Standing::Opening { .. }))?;
+    let behind = view.record.as_ref().is_none_or(|record| latest.goes_on_from(record));
+    let mut heard = view.others.iter().flat_map(|(_, said)| said);
+    let better = heard.any(|said| said.reach().beyond(&latest.reach()));
+    (view.quorum && behind && !better).then(|| latest.clone())
 }
 
 /// This node, the source, once the cluster was seen to hold a changed record of its generation.
@@ -411,8 +504,13 @@ pub(crate) fn acknowledged(own: &Own, view: &View, have: &[(String, Said)], repl
 
 /// The promotion score of this node: the source keeps its role, a replica in sync may take it, no other may.
 pub(crate) fn score(own: &Own, view: &View) -> Option<i32> {
-    if own.is_source() && view.record.as_ref().is_none_or(|record| Some(&record.generation) == own.generation()) {
-        return Some(100);
+    if own.is_source()
+        && view.record.as_ref().is_none_or(|record| Some(&record.generation) == own.generation())
+    {
+        // Where others do not follow because they know better, one of them has to lead.
+        let heard = view.others.iter().flat_map(|(_, said)| said);
+        let refused = |it: &Said| own.latest.as_ref().is_some_and(|latest| latest.overlooks(&it.reach()));
+        return (!heard.filter(|said| said.number > 0).any(refused)).then_some(100);
     }
     promote(own, view, 0, 0).ok().map(|record| if record.filled { 50 } else { 5 })
 }
@@ -427,91 +525,8 @@ fn governs<'a>(own: &Own, view: &'a View) -> Option<&'a Record> {
 fn changed(record: &Record, change: impl FnOnce(&mut BTreeSet<String>)) -> Record {
     let mut record = Record { change: record.change + 1, ..record.clone() };
     change(&mut record.in_sync);
+    if record.in_sync.len() > 1 {
+        record.shared = record.change;
+    }
     record
-}
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (of {})", self.number, self.origin)
-    }
-}
-
-/// As it stands in the CIB: `generation=7 id=00c0ffee00c0ffee origin=sv2 change=3 dataset=0123456789abcdef filled=yes in-sync=sv1,sv2`.
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Generation { number, id, origin } = &self.generation;
-        let set: Vec<&str> = self.in_sync.iter().map(String::as_str).collect();
-        let filled = if self.filled { "yes" } else { "no" };
-        write!(
-            f,
-            "generation={number} id={id:016x} origin={origin} change={} dataset={:016x} filled={filled} in-sync={}",
-            self.change,
-            self.dataset,
-            set.join(",")
-        )
-    }
-}
-
-impl FromStr for Record {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no record of a dataset");
-        let field = |name: &str| -> Result<&str, String> {
-            text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).ok_or_else(wrong)
-        };
-        let number = |name: &str| field(name)?.parse::<u64>().map_err(|_| wrong());
-        let hex = |name: &str| u64::from_str_radix(field(name)?, 16).map_err(|_| wrong());
-        let record = Record {
-            generation: Generation {
-                number: number("generation")?,
-                id: hex("id")?,
-                origin: field("origin")?.to_owned(),
-            },
-            change: number("change")?,
-            dataset: hex("dataset")?,
-            filled: field("filled")? == "yes",
-            in_sync: field("in-sync")?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
-        };
-        // Whatever else is in there would be lost by the next who writes it.
-        if record.to_string() == text { Ok(record) } else { Err(wrong()) }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::NoQuorum => f.write_str("this part of the cluster has no quorum: another part may have a source already"),
-            Refusal::EmptyTree => f.write_str(
-                "the tree is empty, its dataset is not: mount its file system, or let this node be filled by another source",
-            ),
-            Refusal::NotInSync(generation) => write!(
-                f,
-                "this node is not in sync with generation {generation}, which is the newest data; if its nodes are lost for good, \
-                 allow this one by the node attribute that docs/lsync.md names (adopt={})",
-                generation.number
-            ),
-            Refusal::NewerElsewhere { node, number } => write!(
-                f,
-                "{node} knows generation {number} or a change of it that the cluster's record lacks: its source has to write it again"
-            ),
-            Refusal::RecordLost(generation) => write!(
-                f,
-                "the cluster has lost its record of this dataset, and generation {generation} was opened by {}: only that node is \
-                 sure to hold the newest data (or adopt={}, see docs/lsync.md)",
-                generation.origin, generation.number
-            ),
-            Refusal::NotInitial(node) => write!(f, "initial_source={node} is to be the first source"),
-            Refusal::Waiting(nodes) => write!(
-                f,
-                "first start: {} did not say yet whether they hold data; start them, or name the node with the data in initial_source",
-                nodes.join(", ")
-            ),
-            Refusal::DataElsewhere(nodes) => write!(
-                f,
-                "first start: {} hold data too; name the node whose data counts in initial_source",
-                nodes.join(", ")
-            ),
-        }
-    }
 }

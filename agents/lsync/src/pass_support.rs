@@ -115,7 +115,8 @@ impl Bench {
 
     fn record(&self, filled: bool) -> Record {
         let in_sync = BTreeSet::from(["n1".to_owned()]);
-        Record { generation: self.generation.clone(), change: 1, dataset: 7, filled, in_sync }
+        let generation = self.generation.clone();
+        Record { generation, upon: None, change: 1, shared: 0, dataset: 7, filled, in_sync }
     }
 
     /// What this node knows.

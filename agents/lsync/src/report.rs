@@ -108,7 +108,8 @@ mod tests {
     fn own(standing: Standing) -> Own {
         let generation = Generation { number: 7, id: 1, origin: "n2".into() };
         let in_sync = ["n1".to_owned(), "n2".to_owned()].into();
-        let record = Record { generation, change: 1, dataset: 2, filled: true, in_sync };
+        let record =
+            Record { generation, upon: None, change: 1, shared: 1, dataset: 2, filled: true, in_sync };
         Own { latest: Some(record), standing }
     }
 

@@ -242,7 +242,7 @@ pub(crate) fn open(place: &Place, settings: &Settings, deadline: Instant, log: &
         })?;
     }
     log.info(format_args!("opening generation {}", record.generation));
-    own::update(place, settings, deadline, |own| core::opening(own, &record))?;
+    own::update(place, settings, deadline, |own| core::opening(own, view.record.as_ref(), &record))?;
     tree::write_marker(&settings.source, record.dataset, &settings.dataset)?;
     let cluster = cluster(place, deadline);
     let old = view.record.as_ref().map(ToString::to_string);
@@ -350,11 +350,15 @@ fn change(
     let sight = look(place, &settings.dataset, deadline)?;
     let own = own::update(place, settings, deadline, |own| core::learn(own, sight.record.as_ref()))?;
     let view = sight.view(settings, tree);
-    let Some(record) = rule(&own, &view) else { return Ok(own) };
+    // What was decided before, and did not arrive or was lost again, goes first.
+    let Some(record) = core::restored(&own, &view).or_else(|| rule(&own, &view)) else { return Ok(own) };
     log.info(format_args!(
         "in sync: {}",
         record.in_sync.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
     ));
+    // On this disk first: whenever the write arrives, nothing is acknowledged any more by what it replaces.
+    own::update(place, settings, deadline, |own| core::changing(own, &record))?;
+    forget_cib(place);
     let old = view.record.as_ref().map(ToString::to_string);
     let cluster = cluster(place, deadline);
     cluster.property_swap(&record_name(&settings.dataset), old.as_deref(), &record.to_string())?;
@@ -363,8 +367,16 @@ fn change(
         Some(cluster) => core::confirmed(own, cluster),
         None => own.clone(),
     })?;
+    if own.latest != seen.record {
+        forget_cib(place);
+    }
     tell(place, settings, &own, &seen, deadline, log);
     Ok(own)
+}
+
+/// The next monitor asks the cluster again, whether or not anything is written to it until then.
+fn forget_cib(place: &Place) {
+    let _may_not_be_there = fs::remove_file(place.cib_seen());
 }
 
 /// Whether the CIB was written since the cluster was last asked, so that there may be a newer record. Costs two system calls. `true` too

@@ -170,7 +170,9 @@ pub(crate) fn generation(number: u64) -> Generation {
 pub(crate) fn knows(number: u64, standing: Standing) -> Own {
     let record = Record {
         generation: generation(number),
+        upon: None,
         change: 0,
+        shared: 0,
         dataset: 1,
         filled: true,
         in_sync: BTreeSet::new(),
@@ -218,7 +220,8 @@ fn an_older_generation_changes_not_one_byte() {
     assert_eq!(snapshot(&settings.source), before);
     assert_eq!(bench.push(&settings, &generation(2), &new), 0);
     assert!(settings.source.join("c").exists() && !settings.source.join("b").exists());
-    for standing in [Standing::Source { confirmed: true }, Standing::Opening { upon: None }] {
+    let opening = Standing::Opening { before: Box::default(), replaces: None };
+    for standing in [Standing::Source { confirmed: true }, opening] {
         learns(&place, &settings, &knows(2, standing));
         assert_eq!(bench.push(&settings, &generation(2), &old), 5, "a source receives nothing");
     }
