@@ -129,18 +129,29 @@ fn act(
         Ask::Look => refreshed(place, log, cluster),
         Ask::Claim(generation) => {
             let until = deadline.min(Instant::now() + CLAIM);
-            let mut own = refreshed(place, log, cluster)?;
+            let mut own = own::load(place)?;
+            if own.accepts(generation) {
+                // Known already; the module may not be open to it yet.
+                own = own::update(place, settings, deadline, Own::clone)?;
+            } else {
+                own = refreshed(place, log, cluster)?;
+            }
             let mut pause = TICK;
             loop {
                 let newer = own.generation().is_some_and(|it| it.number > generation.number);
                 if newer || own.generation() == Some(generation) || Instant::now() + pause >= until {
-                    return Ok(own);
+                    break;
                 }
                 std::thread::sleep(pause);
                 pause *= 2;
                 // Why the cluster cannot be asked has been told once.
                 own = cluster.refresh().unwrap_or(own);
             }
+            if own.accepts(generation) {
+                // Who is about to send is the only one who may, and does not yet: what is half-received is a killed transfer's.
+                tree::prepare(&settings.source)?;
+            }
+            Ok(own)
         }
         Ask::Complete(generation) => {
             let before = own::load(place)?;

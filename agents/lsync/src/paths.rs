@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use walkdir::{DirEntryExt as _, WalkDir};
 
-/// A root with more entries than this is not itself listed, which would have all of them looked at.
-const LARGE_ROOT: usize = 1000;
-
 /// Paths that can be given to rsync.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
-    /// Each is there itself, or missing itself; all directories above it are real ones. `.` is the root, with the entries in it.
+    /// Each is there itself, or missing itself; all directories above it are real ones.
     pub(crate) paths: BTreeSet<PathBuf>,
+    /// Those that are directories now. lsyncd does not tell what was in one that was moved away or deleted, and made anew: what is
+    /// directly in these has to be looked at as a whole.
+    pub(crate) directories: BTreeSet<PathBuf>,
     /// When the files among them were last written.
     pub(crate) times: Vec<SystemTime>,
 }
@@ -41,6 +41,9 @@ pub(crate) fn resolve(root: &Path, told: &BTreeSet<PathBuf>, excludes: &Excludes
             if found.is_file() {
                 resolved.times.extend(found.modified());
             }
+            if found.is_dir() {
+                resolved.directories.insert(path.to_owned());
+            }
             if !found.is_dir() && found.nlink() > 1 {
                 several.insert(found.ino(), found.nlink());
             }
@@ -50,16 +53,7 @@ pub(crate) fn resolve(root: &Path, told: &BTreeSet<PathBuf>, excludes: &Excludes
     if !several.is_empty() {
         resolved.paths.extend(names(root, several, excludes));
     }
-    let at_root = |path: &PathBuf| path.parent().is_some_and(|it| it.as_os_str().is_empty());
-    if resolved.paths.iter().any(at_root) && is_small(root) {
-        // So that its own time is sent too.
-        resolved.paths.insert(PathBuf::from("."));
-    }
     resolved
-}
-
-fn is_small(root: &Path) -> bool {
-    fs::read_dir(root).is_ok_and(|entries| entries.take(LARGE_ROOT + 1).count() <= LARGE_ROOT)
 }
 
 /// All names of these inodes (each with its number of links). Walks the tree, without a look at each file, until they are found.

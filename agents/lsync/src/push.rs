@@ -206,7 +206,7 @@ impl Push<'_> {
         let (place, settings) = (self.place, self.settings);
         let released = state.held.is_some() && hold::is_released(place, settings, &self.peer.name)?;
         let resolved = paths::resolve(&settings.source, &changes.paths, &Excludes::new(&settings.exclude));
-        let list = transfer::listed(resolved.paths.iter().map(|path| path.as_os_str()));
+        let list = transfer::listed_with(&resolved.paths, &resolved.directories);
         let span = Span::of(place, &self.peer.name);
         let again = resolved.times.iter().any(|time| span.covers(*time));
         let begun = SystemTime::now();

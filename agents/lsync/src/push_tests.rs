@@ -49,8 +49,24 @@ fn what_lsyncd_tells_arrives() {
     bench.arrived(&["/old/", "/old/a/", "/old/a/b"]);
     fs::rename(bench.source().join("old"), bench.source().join("new")).unwrap();
     bench.arrived(&["/old/", "/new/", "/new/a/", "/new/a/b"]);
-    let root = |path: &Path| fs::metadata(path).unwrap().mtime_nsec();
-    assert_eq!(root(bench.source()), root(&bench.replica()), "the root's own time");
+}
+
+/// lsyncd tells no events for what is in a directory that is moved away.
+#[test]
+fn what_was_in_a_directory_that_was_made_anew_goes() {
+    let bench = Bench::new();
+    bench.write("d/in/b", "old");
+    bench.write("d/in/deep/c", "old");
+    bench.write("d/other", "stays");
+    bench.arrived(&["/d/", "/d/in/", "/d/in/b", "/d/in/deep/", "/d/in/deep/c", "/d/other"]);
+    fs::rename(bench.source().join("d/in"), bench.source().join("moved")).unwrap();
+    bench.write("d/in/a", "new");
+    bench.arrived(&["/d/in/", "/moved/", "/moved/b", "/moved/deep/", "/moved/deep/c", "/d/in/", "/d/in/a"]);
+    // What no path tells of is not looked at.
+    write(&bench.replica().join("d/drift"), b"x");
+    bench.write("d/in/a", "newer");
+    assert_eq!(bench.tell(&["/d/in/a"]), SUCCESS);
+    assert!(bench.replica().join("d/drift").exists());
 }
 
 #[test]

