@@ -18,7 +18,10 @@ pub(crate) struct Lsync {
 /// What the state file holds while a mirror is started here.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Started {
-    mirror: bool,
+    /// The tree.
+    source: PathBuf,
+    /// The port at which it is received.
+    port: u16,
 }
 
 impl Agent for Lsync {
@@ -83,7 +86,7 @@ impl Agent for Lsync {
         let place = place(call);
         let settings = self.settle(call, source, &place)?;
         replica::start(call, &place, &settings)?;
-        call.state_file().save(&Started { mirror: true })
+        call.state_file().save(&Started { source: settings.source, port: settings.port })
     }
 
     fn stop(&self, call: &Call) -> Result<(), Failure> {
@@ -241,9 +244,14 @@ fn stop(call: &Call) -> Result<(), Failure> {
         return plain::stop(call);
     }
     crate::source::stop(&place, call.deadline.instant())?;
-    match settings(&place) {
+    let started = call.state_file().load::<Started>();
+    let known = settings(&place).or_else(|failure| match started {
+        Ok(Some(it)) => Ok(Settings::to_stop(&ocf::file_name(call.resource()), &it.source, it.port)),
+        _ => Err(failure),
+    });
+    match known {
         Ok(settings) => replica::stop(call, &place, &settings)?,
-        Err(failure) => call.log.info(format_args!("nothing was started here: {}", failure.reason)),
+        Err(failure) => call.log.info(format_args!("nothing is known of a start here: {}", failure.reason)),
     }
     call.state_file().remove()
 }

@@ -225,18 +225,17 @@ impl Settings {
     }
 }
 
-#[cfg(test)]
 impl Settings {
-    /// For tests: a dataset `site5` of node `n1` with one peer `n2` at 127.0.0.1.
-    pub(crate) fn example(source: &Path) -> Self {
+    /// What is enough to end a dataset that was started, when nothing else of it can be read.
+    pub(crate) fn to_stop(dataset: &str, source: &Path, port: u16) -> Self {
         Settings {
-            dataset: "site5".into(),
-            node: "n1".into(),
-            source: source.into(),
-            peers: vec![Peer { name: "n2".into(), address: "127.0.0.1".into() }],
-            port: 873,
+            dataset: dataset.to_owned(),
+            node: String::new(),
+            source: source.to_owned(),
+            peers: Vec::new(),
+            port,
             bind_address: None,
-            secret_file: "/etc/corosync/authkey".into(),
+            secret_file: PathBuf::new(),
             delay: 1,
             connect_timeout: 3,
             io_timeout: 60,
@@ -248,14 +247,26 @@ impl Settings {
             xattrs: false,
             sparse: false,
             bwlimit: None,
-            saved_dir: "/var/lib/bascule/lsync/site5/saved".into(),
+            saved_dir: Place::of(dataset).lasting.join("saved"),
             saved_limit: None,
             min_peers: 1,
             initial_source: None,
             report_degraded: false,
             rsync: "rsync".into(),
             lsyncd: "lsyncd".into(),
+            agent: PathBuf::new(),
+        }
+    }
+
+    /// For tests: a dataset `site5` of node `n1` with one peer `n2` at 127.0.0.1.
+    #[cfg(test)]
+    pub(crate) fn example(source: &Path) -> Self {
+        Settings {
+            node: "n1".into(),
+            peers: vec![Peer { name: "n2".into(), address: "127.0.0.1".into() }],
+            secret_file: "/etc/corosync/authkey".into(),
             agent: "/usr/lib/ocf/resource.d/bascule/lsync".into(),
+            ..Settings::to_stop("site5", source, 873)
         }
     }
 }
