@@ -26,10 +26,10 @@ const RESERVE: Duration = Duration::from_secs(1);
 
 /// What this node can do about a question: ask the cluster, and tell it.
 pub(crate) trait Cluster {
-    /// Reads the cluster's record, learns from it, tells how it stands ([`standing::refresh`]).
+    /// Reads the cluster's record and learns from it ([`standing::learn`]): one tool, for somebody waits to send.
+    fn learn(&self) -> Result<Own, Failure>;
+    /// The same, and tells how this node stands ([`standing::refresh`]).
     fn refresh(&self) -> Result<Own, Failure>;
-    /// Tells the cluster how this node stands ([`standing::publish`]).
-    fn publish(&self, own: &Own);
 }
 
 /// The hook: `answer DATASET`, with the request in `RSYNC_REQUEST`. The exit code is the daemon's to know whether to go on;
@@ -76,12 +76,12 @@ struct Pacemaker<'a> {
 }
 
 impl Cluster for Pacemaker<'_> {
-    fn refresh(&self) -> Result<Own, Failure> {
-        standing::refresh(self.place, self.settings, self.deadline, self.log)
+    fn learn(&self) -> Result<Own, Failure> {
+        standing::learn(self.place, self.settings, self.deadline, self.log)
     }
 
-    fn publish(&self, own: &Own) {
-        standing::publish(self.place, self.settings, own, self.deadline, self.log);
+    fn refresh(&self) -> Result<Own, Failure> {
+        standing::refresh(self.place, self.settings, self.deadline, self.log)
     }
 }
 
@@ -126,7 +126,7 @@ fn act(
 ) -> Result<Own, Failure> {
     match what {
         Ask::State => own::load(place),
-        Ask::Look => refreshed(place, log, cluster),
+        Ask::Look => or_known(place, log, cluster.refresh()),
         Ask::Claim(generation) => {
             let until = deadline.min(Instant::now() + CLAIM);
             let mut own = own::load(place)?;
@@ -134,7 +134,7 @@ fn act(
                 // Known already; the module may not be open to it yet.
                 own = own::update(place, settings, deadline, Own::clone)?;
             } else {
-                own = refreshed(place, log, cluster)?;
+                own = or_known(place, log, cluster.learn())?;
             }
             let mut pause = TICK;
             loop {
@@ -145,7 +145,7 @@ fn act(
                 std::thread::sleep(pause);
                 pause *= 2;
                 // Why the cluster cannot be asked has been told once.
-                own = cluster.refresh().unwrap_or(own);
+                own = cluster.learn().unwrap_or(own);
             }
             if own.accepts(generation) {
                 // Who is about to send is the only one who may, and does not yet: what is half-received is a killed transfer's.
@@ -164,16 +164,15 @@ fn act(
             if let Err(failure) = saved::put_away(settings, Some(generation), half, log) {
                 log.warning(failure.reason);
             }
-            let own = own::update(place, settings, deadline, |own| core::completed(own, generation))?;
-            cluster.publish(&own);
-            Ok(own)
+            // Nobody is told yet: it counts when the cluster's record names this node, and then its source asks to look.
+            own::update(place, settings, deadline, |own| core::completed(own, generation))
         }
     }
 }
 
 /// What is known after a look at the cluster; what was known before if it cannot be asked.
-fn refreshed(place: &Place, log: &Log, cluster: &impl Cluster) -> Result<Own, Failure> {
-    match cluster.refresh() {
+fn or_known(place: &Place, log: &Log, looked: Result<Own, Failure>) -> Result<Own, Failure> {
+    match looked {
         Ok(own) => Ok(own),
         Err(failure) => {
             log.warning(format_args!("the cluster cannot be asked: {}", failure.reason));

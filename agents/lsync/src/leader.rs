@@ -31,11 +31,11 @@ pub(crate) fn promote(call: &Call, place: &Place, settings: &Settings) -> Result
     let deadline = call.deadline.instant();
     source::stop(place, deadline)?;
     tree::prepare(&settings.source)?;
-    let own = standing::open(place, settings, deadline, &call.log)?;
+    let (own, sight) = standing::open(place, settings, deadline, &call.log)?;
     let generation = own.generation().ok_or_else(|| Failure::generic("no generation was opened"))?;
     let device = tree::device(&settings.source)?;
     source::start(place, settings, generation, device, deadline)?;
-    standing::publish(place, settings, &own, deadline, &call.log);
+    standing::tell(place, settings, &own, &sight, deadline, &call.log);
     Ok(())
 }
 

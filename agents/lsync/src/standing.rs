@@ -61,6 +61,11 @@ fn record(cluster: &Cluster, dataset: &str) -> Result<Option<Record>, Failure> {
 }
 
 impl Sight {
+    /// The record and quorum as they are now; what nodes say of themselves as it was.
+    fn again(self, cluster: &Cluster, dataset: &str) -> Result<Self, Failure> {
+        Ok(Sight { record: record(cluster, dataset)?, status: cluster.status()?, said: self.said })
+    }
+
     /// What the decisions are made upon.
     pub(crate) fn view(&self, settings: &Settings, tree: Tree) -> View {
         let online = |name: &str| self.status.members.iter().any(|it| it.name == name && it.online);
@@ -106,14 +111,39 @@ pub(crate) fn refresh_with(
     deadline: Instant,
     log: &Log,
 ) -> Result<Own, Failure> {
+    let own = learn_from(place, settings, sight.record.as_ref(), deadline, log)?;
+    tell(place, settings, &own, sight, deadline, log);
+    Ok(own)
+}
+
+/// Looks at the cluster's record alone and writes down what is new: what somebody who waits needs.
+///
+/// # Errors
+/// The cluster gives no answer, or what is known cannot be written down.
+pub(crate) fn learn(
+    place: &Place,
+    settings: &Settings,
+    deadline: Instant,
+    log: &Log,
+) -> Result<Own, Failure> {
+    let record = record(&cluster(place, deadline), &settings.dataset)?;
+    learn_from(place, settings, record.as_ref(), deadline, log)
+}
+
+fn learn_from(
+    place: &Place,
+    settings: &Settings,
+    record: Option<&Record>,
+    deadline: Instant,
+    log: &Log,
+) -> Result<Own, Failure> {
     let before = own::load(place)?;
-    let own = own::update(place, settings, deadline, |own| core::learn(own, sight.record.as_ref()))?;
+    let own = own::update(place, settings, deadline, |own| core::learn(own, record))?;
     if own.generation() != before.generation()
         && let Some(generation) = own.generation()
     {
         log.info(format_args!("generation {generation} is the newest known now"));
     }
-    tell(place, settings, &own, sight, deadline, log);
     Ok(own)
 }
 
@@ -125,7 +155,15 @@ pub(crate) fn publish(place: &Place, settings: &Settings, own: &Own, deadline: I
     }
 }
 
-fn tell(place: &Place, settings: &Settings, own: &Own, sight: &Sight, deadline: Instant, log: &Log) {
+/// Tells how this node stands, by a look that was taken already.
+pub(crate) fn tell(
+    place: &Place,
+    settings: &Settings,
+    own: &Own,
+    sight: &Sight,
+    deadline: Instant,
+    log: &Log,
+) {
     let tree = tree::look(&settings.source).unwrap_or(Tree::Empty);
     let view = sight.view(settings, tree);
     let score = if fit_to_lead(settings, own) { core::score(own, &view) } else { None };
@@ -225,11 +263,16 @@ pub(crate) fn fit_to_lead(settings: &Settings, own: &Own) -> bool {
 ///
 /// # Errors
 /// It may not ([`Refusal`]), or the cluster did not take the record.
-pub(crate) fn open(place: &Place, settings: &Settings, deadline: Instant, log: &Log) -> Result<Own, Failure> {
+pub(crate) fn open(
+    place: &Place,
+    settings: &Settings,
+    deadline: Instant,
+    log: &Log,
+) -> Result<(Own, Sight), Failure> {
     let _lock = PidLock::at(place.record_lock()).lock_until(deadline)?;
     let sight = look(place, &settings.dataset, deadline)
         .map_err(|failure| failure.context("no generation can be opened without the cluster"))?;
-    let own = refresh_with(place, settings, &sight, deadline, log)?;
+    let own = learn_from(place, settings, sight.record.as_ref(), deadline, log)?;
     let tree = tree::look(&settings.source)?;
     let view = sight.view(settings, tree);
     let record = core::promote(&own, &view, random()?, random()?).map_err(|refusal| {
@@ -248,12 +291,13 @@ pub(crate) fn open(place: &Place, settings: &Settings, deadline: Instant, log: &
     let old = view.record.as_ref().map(ToString::to_string);
     let taken =
         cluster.property_swap(&record_name(&settings.dataset), old.as_deref(), &record.to_string())?;
-    let seen = look(place, &settings.dataset, deadline)?;
+    let seen = sight.again(&cluster, &settings.dataset)?;
     let own = own::update(place, settings, deadline, |own| core::opened(own, seen.record.as_ref()))?;
-    if own.is_source() && seen.status.quorum {
-        return Ok(own);
+    let quorum = seen.status.quorum;
+    if own.is_source() && quorum {
+        return Ok((own, seen));
     }
-    Err(Failure::generic(match (taken, seen.status.quorum) {
+    Err(Failure::generic(match (taken, quorum) {
         (false, _) => "another node changed the record of this dataset at the same time".to_owned(),
         (true, false) => Refusal::NoQuorum.to_string(),
         (true, true) => {
@@ -362,7 +406,7 @@ fn change(
     let old = view.record.as_ref().map(ToString::to_string);
     let cluster = cluster(place, deadline);
     cluster.property_swap(&record_name(&settings.dataset), old.as_deref(), &record.to_string())?;
-    let seen = look(place, &settings.dataset, deadline)?;
+    let seen = Sight { record: self::record(&cluster, &settings.dataset)?, ..sight };
     let own = own::update(place, settings, deadline, |own| match &seen.record {
         Some(cluster) => core::confirmed(own, cluster),
         None => own.clone(),

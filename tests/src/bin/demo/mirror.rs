@@ -108,10 +108,11 @@ fn replicas(lab: &Lab) -> Result<Vec<String>> {
     Ok(lab.running().into_iter().filter(|node| *node != source).collect())
 }
 
-/// How many replicas the source says to be in sync.
+/// How many replicas say of themselves that they are in sync.
 fn in_sync(lab: &Lab) -> usize {
-    let Ok(source) = source(lab) else { return 0 };
-    let said = lab.node_attribute(&source, &format!("lsync-{NAME}")).unwrap_or_default();
-    said.split_once("in sync: ")
-        .map_or(0, |(_, names)| names.split(' ').filter(|name| *name != "nobody" && *name != "yet").count())
+    let says = |node: &&String| {
+        let said = lab.node_attribute(node, &format!("lsync-{NAME}")).unwrap_or_default();
+        said.starts_with("replica") && said.ends_with(", in sync")
+    };
+    lab.running().iter().filter(says).count()
 }
