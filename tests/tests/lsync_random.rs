@@ -93,9 +93,12 @@ impl Run<'_> {
         self.hand.note("all is healed");
         self.hand.heal();
         self.wait_whole();
-        let node = &self.lab.nodes()[0];
-        for command in ["pcs resource cleanup", "crm_resource --resource site5-clone --clear"] {
-            let _may_have_nothing_to_do = self.lab.machines().exec(node, command, Duration::from_secs(30));
+        let mut commands =
+            vec!["pcs resource cleanup".to_owned(), "crm_resource --resource site5-clone --clear".to_owned()];
+        commands.extend(self.lab.nodes().iter().map(|node| format!("crm_attribute -N {node} -n standby -D")));
+        for command in commands {
+            let node = &self.lab.nodes()[0];
+            let _may_have_nothing_to_do = self.lab.machines().exec(node, &command, Duration::from_secs(30));
         }
         // The application goes on while the trees become the same, and writes on what is the same then.
         self.mirror.wait_in_sync(SOON);

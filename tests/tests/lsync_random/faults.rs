@@ -71,6 +71,8 @@ pub(crate) struct Event {
     pub(crate) lasts: Duration,
 }
 
+/// The longest that the schedule waits for a command.
+const PATIENCE: Duration = Duration::from_secs(4);
 const LSYNCD: &str = "[l]syncd .*lsyncd.conf";
 const DAEMON: &str = "[r]sync --daemon";
 const CLIENT: &str = "[r]sync .*rsync://";
@@ -188,8 +190,9 @@ impl<'a> Hand<'a> {
         })
     }
 
+    /// Runs a command in a node that may be off, dying or halted: then nothing comes of it, and nobody waits for long.
     fn try_run(&self, node: &str, command: &str) -> Option<String> {
-        let output = self.lab.machines().exec(node, command, Duration::from_secs(30)).ok()?;
+        let output = self.lab.machines().exec(node, command, PATIENCE).ok()?;
         output.ok().then_some(output.stdout)
     }
 
@@ -401,12 +404,7 @@ impl<'a> Hand<'a> {
             if self.fencing == Fencing::None {
                 self.lab.boot(node);
             }
-            self.try_run(
-                node,
-                &format!(
-                    "kill -CONT -1; rm -f /srv/disk/filler; {MOUNT}; crm_attribute -N {node} -n standby -D"
-                ),
-            );
+            self.try_run(node, &format!("kill -CONT -1; rm -f /srv/disk/filler; {MOUNT}"));
             self.start_pacemaker(node);
         }
     }
