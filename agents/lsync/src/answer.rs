@@ -148,7 +148,9 @@ fn act(
                 own = cluster.learn().unwrap_or(own);
             }
             if own.accepts(generation) {
-                // Who is about to send is the only one who may, and does not yet: what is half-received is a killed transfer's.
+                // Who is about to send is the only one who may, and does not yet: what is being received is of one that was killed,
+                // and would come to lie over what is newer.
+                receiver::end_transfers(place, settings, deadline)?;
                 tree::prepare(&settings.source)?;
             }
             Ok(own)
@@ -161,9 +163,7 @@ fn act(
             make_durable(&settings.source)?;
             // Not the whole time: what is not put away now stays where it is, safe, and is the next call's.
             let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-            if let Err(failure) = saved::put_away(settings, Some(generation), half, log) {
-                log.warning(failure.reason);
-            }
+            saved::put_away_or_later(place, settings, Some(generation), half, log);
             // Nobody is told yet: it counts when the cluster's record names this node, and then its source asks to look.
             own::update(place, settings, deadline, |own| core::completed(own, generation))
         }

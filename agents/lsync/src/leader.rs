@@ -127,13 +127,15 @@ pub(crate) fn monitor(
         if call.action != ocf::Action::Monitor {
             return Ok(Status::Promoted);
         }
-        call.log.warning("lsyncd has ended by itself: starting it again, with a whole pass to every peer");
-        source::stop(place, deadline)?;
-        source::start(place, settings, &running.generation, running.device, deadline)
-            .map_err(|failure| failed(failure.reason))?;
+        call.log.warning(format_args!("{}: starting it again", source::why_ended(place, settings)));
+        restart(place, settings, &running, deadline).map_err(|failure| failed(failure.reason))?;
     }
     if !observing {
         return Ok(Status::Promoted);
+    }
+    if running.alive && running.peers != settings.peers {
+        call.log.info("other nodes are to be served than lsyncd was started for: starting it anew");
+        restart(place, settings, &running, deadline).map_err(|failure| failed(failure.reason))?;
     }
     if !receiver::is_serving(place, settings.port) {
         call.log.warning("the rsync daemon has ended by itself: starting it again");
@@ -149,11 +151,17 @@ pub(crate) fn monitor(
     Ok(degraded.map_or(Status::Promoted, Status::DegradedPromoted))
 }
 
+/// Starts lsyncd anew in the same generation, which begins with a whole pass to every peer: what was told to the old one only is in it.
+fn restart(place: &Place, settings: &Settings, running: &Running, deadline: Instant) -> Result<(), Failure> {
+    source::stop(place, deadline)?;
+    source::start(place, settings, &running.generation, running.device, deadline)
+}
+
 /// Peers that get nothing are taken out of those in sync, and tried again; what changed is told.
 fn look_after_peers(call: &Call, place: &Place, settings: &Settings, own: &mut Own) {
     let Some(generation) = own.generation().cloned() else { return };
     let states = standing::peer_states(place, settings, own);
-    let stragglers = standing::stragglers(own, &states);
+    let stragglers = standing::stragglers(&settings.node, own, &states);
     if !stragglers.is_empty() {
         let names: Vec<&str> = stragglers.iter().map(String::as_str).collect();
         if let Err(failure) =
@@ -287,12 +295,14 @@ pub(crate) fn notify(
     if (notification.when, notification.operation) != (When::Post, Operation::Start) {
         return Ok(());
     }
+    if running.peers != settings.peers {
+        call.log.info("other nodes are to be served than lsyncd was started for: starting it anew");
+        restart(place, settings, running, call.deadline.instant())?;
+    }
     for started in notification.start.iter().filter(|started| started.node != settings.node) {
         let Some(peer) = settings.peer(&started.node) else {
-            call.log.warning(format_args!(
-                "{} is not among the nodes that this source serves: it will be from the next promotion on",
-                started.node
-            ));
+            call.log
+                .warning(format_args!("{} is not among the nodes in peers: it gets nothing", started.node));
             continue;
         };
         let state = peer_files::load(place, &peer.name)?;

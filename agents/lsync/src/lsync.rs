@@ -137,7 +137,12 @@ impl Agent for Lsync {
         if call.state_file().load::<Started>()?.is_none() {
             return Ok(());
         }
-        let settings = settings(&place)?;
+        let mut settings = settings(&place)?;
+        let unknown = |node: &String| *node != settings.node && settings.peer(node).is_none();
+        if notification.start.iter().any(|started| unknown(&started.node)) {
+            // The cluster has grown.
+            settings = self.settle(call, self.mirrored()?, &place)?;
+        }
         match crate::source::running(&place)? {
             Some(running) => leader::notify(call, &place, &settings, &running, notification),
             None => replica::notify(call, &place, &settings, notification),

@@ -21,8 +21,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Pause between two looks at a lock or a job that others end.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a job waits to see itself written down, without which a stop would not find it.
-const NOTED: Duration = Duration::from_secs(5);
 /// A pass in the background is bounded by what rsync's own timeouts bound, and by this.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 /// Longest for telling the cluster that a peer has everything.
@@ -151,6 +149,7 @@ pub(crate) fn pass(
             state.phase = Phase::Following;
             state.last_success = Some(peer_files::boot_seconds());
             (state.behind_since, state.failing_since, state.trouble, state.held) = (None, None, None, None);
+            state.sending = false;
             state.canary = *canary;
             state.saved = passed.saved;
             state.entries = passed.entries;
@@ -251,17 +250,7 @@ fn exchange(
     let user = Key::user(generation);
     let secret = token(place, settings, generation)?;
     let route = Route { settings, peer, user: &user, secret: &secret };
-    let claimed = ask(place, settings, peer, Ask::Claim(generation.clone()), deadline)?;
-    if !claimed.own.accepts(generation) {
-        let knows = claimed.own.generation().map_or_else(|| "none".to_owned(), ToString::to_string);
-        return Err(refused(
-            peer,
-            format!("does not take generation {generation}, the newest that it knows is {knows}"),
-        ));
-    }
-    if let Some(reason) = claimed.refuses {
-        return Err(refused(peer, reason));
-    }
+    let claimed = claim(place, settings, peer, generation, deadline)?;
     // An empty tree has nothing that could be set aside; to ask for every file whether it has costs time.
     let aside = claimed.said.tree == Tree::Filled && (core::sets_aside(&claimed.own) || mode == Mode::Verify);
     let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
@@ -320,6 +309,29 @@ fn drift(settings: &Settings, names: Vec<String>, begun: SystemTime) -> Vec<Stri
         fresh(&path).ok().or_else(above).unwrap_or(false)
     };
     names.into_iter().filter(|name| !on_its_way(name)).collect()
+}
+
+/// Claims the peer for this generation: when it has answered, no earlier transfer of anybody's writes there any more.
+///
+/// # Errors
+/// It does not answer, or takes nothing from here; why.
+pub(crate) fn claim(
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    generation: &Generation,
+    deadline: Instant,
+) -> Result<Answer, Trouble> {
+    let claimed = ask(place, settings, peer, Ask::Claim(generation.clone()), deadline)?;
+    if !claimed.own.accepts(generation) {
+        let knows = claimed.own.generation().map_or_else(|| "none".to_owned(), ToString::to_string);
+        let why = format!("does not take generation {generation}, the newest that it knows is {knows}");
+        return Err(refused(peer, why));
+    }
+    match &claimed.refuses {
+        Some(reason) => Err(refused(peer, reason.clone())),
+        None => Ok(claimed),
+    }
 }
 
 fn refused(peer: &Peer, why: String) -> Trouble {
@@ -459,33 +471,11 @@ fn launch(
     mode: Mode,
     deadline: Instant,
 ) -> Result<Identity, Failure> {
-    let file = source::job_file(place, &peer.name);
     result_file(place, &peer.name).remove()?;
-    file.remove()?;
-    let identity = process::detach("lsync-pass", &[], || {
-        let me = std::process::id() as i32;
-        let given_up = Instant::now() + NOTED;
-        let noted = || file.load::<Identity>().is_ok_and(|it| it.is_some_and(|it| it.pid() == me));
-        while !noted() {
-            if Instant::now() > given_up {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // The parent's log has lost its connection.
-        let log = job_log(&settings.dataset);
-        let result = pass(place, settings, peer, generation, mode, deadline, &log);
+    source::job(place, &settings.dataset, &peer.name, |log| {
+        let result = pass(place, settings, peer, generation, mode, deadline, log);
         let _nobody_to_tell = result_file(place, &peer.name).save(&result);
-    })?;
-    file.save(&identity)?;
-    Ok(identity)
-}
-
-/// The log of what runs without Pacemaker: syslog, as Pacemaker has it.
-pub(crate) fn job_log(dataset: &str) -> Log {
-    let facility = ["HA_LOGFACILITY", "PCMK_logfacility"].iter().find_map(|name| std::env::var(name).ok());
-    let tag = format!("lsync({dataset})[{}]", std::process::id());
-    Log::new(tag, Some(facility.as_deref().unwrap_or("daemon")), false, None)
+    })
 }
 
 /// Passes to several peers at the same time, each to its end or to the deadline; all are gone when this returns.

@@ -19,6 +19,9 @@ pub(crate) struct PeerState {
     pub(crate) trouble: Option<String>,
     /// The canary's number that it is known to have.
     pub(crate) canary: u64,
+    /// Whether a push was begun and did not end well: its receiver may still write what it got, over what is newer.
+    #[serde(default)]
+    pub(crate) sending: bool,
     /// Deletions that are held back, if any: how many.
     pub(crate) held: Option<u64>,
     /// Files that lie set aside on it.

@@ -42,10 +42,10 @@ pub(crate) fn push(arguments: &[OsString]) -> u8 {
     }
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let [face @ ("full" | "list"), peer, dataset] = words[..] else {
-        pass::job_log("?").error("expected: push full|list PEER DATASET");
+        source::job_log("?").error("expected: push full|list PEER DATASET");
         return 2;
     };
-    let log = pass::job_log(dataset);
+    let log = source::job_log(dataset);
     let mut list = Vec::new();
     if face == "list"
         && let Err(error) = std::io::stdin().lock().read_to_end(&mut list)
@@ -140,8 +140,10 @@ pub(crate) fn changed(place: &Place, peer: &str, list: &[u8], log: &Log) -> u8 {
         return SUCCESS;
     }
     let push = Push { place, settings: &settings, peer: &peer, generation: &generation, deadline };
-    match push.send(&changes, &state) {
+    let begun = push.begin(&mut state);
+    match begun.and_then(|()| push.send(&changes, &state)) {
         Ok((made, deleted)) => {
+            state.sending = false;
             state.entries = (state.entries + made).saturating_sub(deleted);
             state.last_success = Some(peer_files::boot_seconds());
             if state.held.is_some() {
@@ -182,6 +184,15 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
+    /// Sees to it that no receiver of a push that broke off, or was killed here, goes on writing beside this one.
+    fn begin(&self, state: &mut PeerState) -> Result<(), Trouble> {
+        if state.sending {
+            pass::claim(self.place, self.settings, self.peer, self.generation, self.deadline)?;
+        }
+        state.sending = true;
+        Ok(peer_files::save(self.place, &self.peer.name, state)?)
+    }
+
     /// Sends them, and then the canary's number if they tell of one; tells how many files were made and deleted.
     fn send(&self, changes: &Changes, state: &PeerState) -> Result<(u64, u64), Trouble> {
         let (place, settings) = (self.place, self.settings);
@@ -259,6 +270,7 @@ impl Push<'_> {
                     log.warning(format_args!("{}: {text}", peer.name));
                 }
                 state.held = Some(n);
+                state.sending = false;
                 state.trouble = Some(text);
                 // The rest has arrived.
                 state.failing_since = None;

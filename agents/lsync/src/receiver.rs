@@ -345,6 +345,14 @@ pub(crate) fn admit_locked(
     wanted.map(|_| ())
 }
 
+/// Ends whatever is being received into the tree now. A sender that was killed leaves a receiver that goes on with what is on its way.
+///
+/// # Errors
+/// Some of it outlived SIGKILL until the deadline.
+pub(crate) fn end_transfers(place: &Place, settings: &Settings, deadline: Instant) -> Result<(), Failure> {
+    kill_connections(&Files::of(place, settings.port), &[Root::of(&settings.source)], deadline).map(drop)
+}
+
 /// The texts of the dataset's module file and of its secrets.
 fn wanted(
     place: &Place,

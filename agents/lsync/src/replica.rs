@@ -13,13 +13,8 @@ pub(crate) fn start(call: &Call, place: &Place, settings: &Settings) -> Result<(
     let deadline = call.deadline.instant();
     own_tree(settings, &own::load(place)?)?;
     tree::prepare(&settings.source)?;
-    let files = saved::put_away(settings, own::load(place)?.generation(), deadline, &call.log)?;
-    if files > 0 {
-        call.log.warning(format_args!(
-            "{files} files that an interrupted pass replaced are in {}",
-            settings.saved_dir.display()
-        ));
-    }
+    let half = std::time::Instant::now() + call.deadline.remaining() / 2;
+    saved::put_away_or_later(place, settings, own::load(place)?.generation(), half, &call.log);
     receiver::serve(place, settings, deadline)?;
     match standing::look(place, &settings.dataset, deadline) {
         Ok(sight) => {

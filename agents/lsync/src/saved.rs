@@ -7,26 +7,58 @@
 
 use crate::core::Generation;
 use crate::keys::replace;
-use crate::settings::{Settings, TREE_PRIVATE};
+use crate::settings::{Place, Settings, TREE_PRIVATE};
+use crate::source;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use ocf::{Failure, Log};
-use process::{Ended, Tool};
+use process::{Ended, PidLock, Tool};
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use walkdir::WalkDir;
 
 #[cfg(test)]
 mod tests;
 
+/// The name of the job that goes on with it: no peer's.
+const JOB: &str = " put away";
+/// How long that may take.
+const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// For people, in each set-aside directory.
 const REPORT: &str = "REPORT";
 /// What was set aside, in each set-aside directory.
 const FILES: &str = "files";
+
+/// Puts away what passes have set aside in the tree; what takes longer than the deadline goes on in the background. It is safe where it is.
+pub(crate) fn put_away_or_later(
+    place: &Place,
+    settings: &Settings,
+    generation: Option<&Generation>,
+    deadline: Instant,
+    log: &Log,
+) {
+    let lock = PidLock::at(place.run.join("put-away.lock"));
+    let attempt = match lock.try_lock() {
+        Ok(_lock) => put_away(settings, generation, deadline, log),
+        // Somebody is at it.
+        Err(_) => return,
+    };
+    let Err(failure) = attempt else { return };
+    log.warning(format_args!("{}; it goes on in the background", failure.reason));
+    let job = source::job(place, &settings.dataset, JOB, |log| {
+        let Ok(_lock) = lock.try_lock() else { return };
+        if let Err(failure) = put_away(settings, generation, Instant::now() + LONGEST, log) {
+            log.error(failure.reason);
+        }
+    });
+    if let Err(failure) = job {
+        log.error(failure.reason);
+    }
+}
 
 /// Puts away what passes have set aside in the tree, and tells how many files that were.
 ///
@@ -158,6 +190,8 @@ fn bring(settings: &Settings, from: &Path, to: &Path, deadline: Instant) -> Resu
         "--hard-links",
         "--sparse",
         "--numeric-ids",
+        // Killed, it leaves what the next call goes on with.
+        "--inplace",
         "--quiet",
     ]);
     if settings.acls {

@@ -4,9 +4,9 @@
 use crate::core::Generation;
 use crate::peer_files;
 use crate::peers::Phase;
-use crate::settings::{Place, Settings};
+use crate::settings::{Peer, Place, Settings};
 use crate::{lsyncd, watches};
-use ocf::{Code, Failure, StateFile};
+use ocf::{Code, Failure, Log, StateFile};
 use process::{Daemon, Identity, PidLock, Process, command_line};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long lsyncd has to be alive to count as started: what it dislikes in its configuration it says at once.
 const SETTLED: Duration = Duration::from_millis(200);
+/// How long a job waits to see itself written down, without which a stop would not find it.
+const NOTED: Duration = Duration::from_secs(5);
 /// The same after it ended for lack of watches: it has to reach the last directory first.
 const SETTLED_WITH_DOUBT: Duration = Duration::from_secs(3);
 /// How much of the end of a log is read for a reason.
@@ -27,6 +29,8 @@ struct OnFile {
     generation: Generation,
     device: u64,
     lsyncd: Identity,
+    /// Those that lsyncd was told to serve.
+    peers: Vec<Peer>,
 }
 
 /// A source that was started here.
@@ -38,6 +42,8 @@ pub(crate) struct Running {
     pub(crate) device: u64,
     /// Whether lsyncd still runs.
     pub(crate) alive: bool,
+    /// Those that it serves.
+    pub(crate) peers: Vec<Peer>,
 }
 
 fn file(place: &Place) -> StateFile {
@@ -55,7 +61,12 @@ fn last_file(place: &Place) -> StateFile {
 /// The file cannot be read.
 pub(crate) fn running(place: &Place) -> Result<Option<Running>, Failure> {
     let found = file(place).load::<OnFile>()?;
-    Ok(found.map(|it| Running { alive: it.lsyncd.is_alive(), generation: it.generation, device: it.device }))
+    Ok(found.map(|it| Running {
+        alive: it.lsyncd.is_alive(),
+        generation: it.generation,
+        device: it.device,
+        peers: it.peers,
+    }))
 }
 
 /// The device that the tree was on when this generation's source was started, also after its end.
@@ -98,7 +109,7 @@ pub(crate) fn start(
     }
     let lsyncd =
         Daemon::new(settings.lsyncd.as_str()).arg("-nodaemon").arg(&conf).log(place.lsyncd("out")).start()?;
-    let on_file = OnFile { generation: generation.clone(), device, lsyncd };
+    let on_file = OnFile { generation: generation.clone(), device, lsyncd, peers: settings.peers.clone() };
     let noted = file(place).save(&on_file);
     if let Err(failure) = noted {
         // Nobody would find it.
@@ -185,15 +196,52 @@ pub(crate) fn stop(place: &Place, deadline: Instant) -> Result<(), Failure> {
         }
     }
     end_jobs(place, deadline)?;
-    if let Some(on_file) = on_file {
-        last_file(place).save(&on_file)?;
+    // In one step, which takes no room: a full /run is no reason to be fenced.
+    match fs::rename(file(place).path(), last_file(place).path()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => file(place).remove(),
+        _ => Ok(()),
     }
-    file(place).remove()
 }
 
 /// The file with the identity of the pass that goes on in the background for a peer.
 pub(crate) fn job_file(place: &Place, peer: &str) -> StateFile {
     StateFile::new(place.run.join("jobs").join(format!("{}.json", ocf::file_name(peer))))
+}
+
+/// Goes on with some work in the background, as a job that does nothing before it is on file and can be found. The work gets a log of its own:
+/// the parent's has lost its connection.
+///
+/// # Errors
+/// A process cannot be made, or not be put on file.
+pub(crate) fn job(
+    place: &Place,
+    dataset: &str,
+    name: &str,
+    work: impl FnOnce(&Log),
+) -> Result<Identity, Failure> {
+    let file = job_file(place, name);
+    file.remove()?;
+    let identity = process::detach("lsync-job", &[], || {
+        let me = std::process::id() as i32;
+        let given_up = Instant::now() + NOTED;
+        let noted = || file.load::<Identity>().is_ok_and(|it| it.is_some_and(|it| it.pid() == me));
+        while !noted() {
+            if Instant::now() > given_up {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        work(&job_log(dataset));
+    })?;
+    file.save(&identity)?;
+    Ok(identity)
+}
+
+/// The log of what runs without Pacemaker: syslog, as Pacemaker has it.
+pub(crate) fn job_log(dataset: &str) -> Log {
+    let facility = ["HA_LOGFACILITY", "PCMK_logfacility"].iter().find_map(|name| std::env::var(name).ok());
+    let tag = format!("lsync({dataset})[{}]", std::process::id());
+    Log::new(tag, Some(facility.as_deref().unwrap_or("daemon")), false, None)
 }
 
 /// Ends the passes in the background, and whoever else holds a peer's lock.
@@ -231,7 +279,7 @@ fn files_in(directory: &Path, extension: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 pub(crate) fn pretend(place: &Place, generation: &Generation, device: u64) {
     let lsyncd = Identity::of(std::process::id() as i32).unwrap();
-    file(place).save(&OnFile { generation: generation.clone(), device, lsyncd }).unwrap();
+    file(place).save(&OnFile { generation: generation.clone(), device, lsyncd, peers: Vec::new() }).unwrap();
 }
 
 #[cfg(test)]

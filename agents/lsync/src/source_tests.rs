@@ -66,7 +66,15 @@ fn lsyncd_tells_what_changes_but_for_what_is_private_and_stops() {
     fs::write(fixture.place.run.join("lsyncd.log"), "of the last one\n").unwrap_or_default();
     fixture.start().unwrap();
     let found = running(&fixture.place).unwrap();
-    assert_eq!(found, Some(Running { generation: fixture.generation.clone(), device: 42, alive: true }));
+    assert_eq!(
+        found,
+        Some(Running {
+            generation: fixture.generation.clone(),
+            device: 42,
+            alive: true,
+            peers: fixture.settings.peers.clone()
+        })
+    );
     fixture.wait_for("push full n2 d");
     let root = &fixture.settings.source;
     write(&root.join(".bascule/local/saved/x"), b"private");

@@ -449,13 +449,15 @@ fn replace_text(path: &Path, text: &str) -> std::io::Result<()> {
     fs::rename(new, path)
 }
 
-/// The peers that the set names and that are not known to follow: they have to leave before anything is acknowledged.
-pub(crate) fn stragglers(own: &Own, states: &[(String, PeerState)]) -> Vec<String> {
+/// The nodes that the set names and that get nothing from here: they have to leave it before anything is acknowledged.
+pub(crate) fn stragglers(node: &str, own: &Own, states: &[(String, PeerState)]) -> Vec<String> {
     let Some(record) = &own.latest else { return Vec::new() };
-    let behind = states.iter().filter(|(name, state)| {
-        record.in_sync.contains(name) && state.phase == Phase::Lost && state.behind_since.is_some()
-    });
-    behind.map(|(name, _)| name.clone()).collect()
+    let behind = |name: &str| match states.iter().find(|(known, _)| known == name) {
+        Some((_, state)) => state.phase == Phase::Lost && state.behind_since.is_some(),
+        // One that is not served any more.
+        None => true,
+    };
+    record.in_sync.iter().filter(|name| **name != node && behind(name)).cloned().collect()
 }
 
 /// How long one look at the cluster from a monitor may take: what is left of its time is for telling of it.
