@@ -32,11 +32,22 @@ pub(crate) fn update(
     change: impl FnOnce(&Own) -> Own,
 ) -> Result<Own, Failure> {
     let _lock = PidLock::at(place.own_lock()).lock_until(deadline)?;
-    let before = load(place)?;
-    let after = change(&before);
-    if after != before {
-        StateFile::new(place.own()).save_durably(&after)?;
-    }
+    let written = || -> Result<Own, Failure> {
+        let before = load(place)?;
+        let after = change(&before);
+        if after != before {
+            StateFile::new(place.own()).save_durably(&after)?;
+        }
+        Ok(after)
+    };
+    let after = match written() {
+        Ok(after) => after,
+        // What cannot be written down is not safe from being forgotten: nothing is let in until it can.
+        Err(failure) => {
+            receiver::admit_locked(place, settings, &Own::default(), deadline)?;
+            return Err(failure);
+        }
+    };
     receiver::admit_locked(place, settings, &after, deadline)?;
     Ok(after)
 }
@@ -81,6 +92,6 @@ mod tests {
         let refused = update(&place, &settings, soon(), |_| knows(2, Standing::Behind)).unwrap_err();
         assert!(refused.reason.contains(&file), "{}", refused.reason);
         assert!(receiver::admit(&place, &settings, &knows(2, Standing::Behind), soon()).is_err());
-        assert_eq!(bench.push(&settings, &generation(2), &bench.content("from", &["a"])), 5);
+        assert_eq!(bench.push(&settings, &generation(1), &bench.content("from", &["a"])), 5);
     }
 }

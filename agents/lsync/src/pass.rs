@@ -134,7 +134,6 @@ pub(crate) fn pass(
     let begun = peer_files::boot_seconds();
     if !followed {
         state.phase = Phase::Syncing;
-        state.behind_since.get_or_insert(begun);
         peer_files::save(place, &peer.name, &state)?;
     }
     let sent = exchange(place, settings, peer, generation, mode, &state, deadline);

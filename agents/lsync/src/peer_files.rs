@@ -49,6 +49,29 @@ fn hundredths(uptime: &str) -> Option<u64> {
     Some(seconds * 100 + rest)
 }
 
+/// Notes that changes for a peer wait for somebody who sends to it now, who may not know of them: since when, by the boot clock.
+pub(crate) fn note_waiting(place: &Place, peer: &str) {
+    let file = waiting_file(place, peer);
+    if !file.exists() {
+        // Not noted, they are still sent, and only the lag is shown too short.
+        let _not_noted = std::fs::write(file, boot_seconds().to_string());
+    }
+}
+
+/// Nothing waits any more.
+pub(crate) fn end_waiting(place: &Place, peer: &str) {
+    let _may_not_be_there = std::fs::remove_file(waiting_file(place, peer));
+}
+
+/// Since when changes wait.
+pub(crate) fn waiting_since(place: &Place, peer: &str) -> Option<u64> {
+    std::fs::read_to_string(waiting_file(place, peer)).ok()?.parse().ok()
+}
+
+fn waiting_file(place: &Place, peer: &str) -> std::path::PathBuf {
+    place.peer(peer).with_extension("waiting")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

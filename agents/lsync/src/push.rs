@@ -17,6 +17,7 @@ use crate::transfer::{self, Changes, Route};
 use crate::{hold, paths, peer_files, source, standing, tree};
 use nix::sys::{prctl, signal::Signal};
 use ocf::{Log, StateFile};
+use process::PidLock;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
@@ -117,6 +118,11 @@ fn gives_up(place: &Place, settings: &Settings, peer: &Peer, log: &Log) -> bool 
 pub(crate) fn changed(place: &Place, peer: &str, list: &[u8], log: &Log) -> u8 {
     let Some((settings, peer, generation)) = known(place, peer, log) else { return retry() };
     let deadline = Instant::now() + LONGEST;
+    let changes = Changes::read(list, &Excludes::new(&settings.exclude));
+    let real = !changes.paths.is_empty();
+    if real && PidLock::at(place.peer_lock(&peer.name)).holder().is_ok_and(|holder| holder.is_some()) {
+        peer_files::note_waiting(place, &peer.name);
+    }
     let _lock = match pass::wait_for_lock(place, &peer.name, deadline) {
         Ok(lock) => lock,
         Err(trouble) => {
@@ -124,12 +130,12 @@ pub(crate) fn changed(place: &Place, peer: &str, list: &[u8], log: &Log) -> u8 {
             return AGAIN;
         }
     };
-    let changes = Changes::read(list, &Excludes::new(&settings.exclude));
+    let waited_since = peer_files::waiting_since(place, &peer.name);
+    peer_files::end_waiting(place, &peer.name);
     let mut state = peer_files::of_generation(place, &peer.name, generation.number);
     let now = peer_files::boot_seconds();
-    let real = !changes.paths.is_empty();
     if real {
-        state.behind_since.get_or_insert(now);
+        state.behind_since.get_or_insert(waited_since.unwrap_or(now));
     }
     if state.phase != Phase::Following {
         // Whoever brings it back sends these changes too: a pass looks at the tree after it has this lock.

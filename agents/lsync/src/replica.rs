@@ -13,6 +13,8 @@ pub(crate) fn start(call: &Call, place: &Place, settings: &Settings) -> Result<(
     let deadline = call.deadline.instant();
     own_tree(settings, &own::load(place)?)?;
     tree::prepare(&settings.source)?;
+    // Whatever was told before, the cluster may have forgotten.
+    let _may_not_be_there = std::fs::remove_dir_all(place.attributes());
     let half = std::time::Instant::now() + call.deadline.remaining() / 2;
     saved::put_away_or_later(place, settings, own::load(place)?.generation(), half, &call.log);
     receiver::serve(place, settings, deadline)?;
@@ -112,7 +114,15 @@ pub(crate) fn monitor(call: &Call, place: &Place, settings: &Settings) -> Result
     let mut own = own::load(place)?;
     own_tree(settings, &own).map_err(|failure| Failure::generic(failure.reason))?;
     let stopping = call.is_probe() || call.action != ocf::Action::Monitor;
-    if !stopping && (own.latest.is_none() || standing::cib_changed(place) || call.check_level >= 10) {
+    if !stopping {
+        receiver::trim_log(place, settings.port);
+    }
+    let news = || {
+        own.latest.is_none()
+            || standing::cib_changed(place)
+            || standing::may_be_forgotten(place, settings, call.deadline.instant())
+    };
+    if !stopping && (call.check_level >= 10 || news()) {
         match standing::refresh(place, settings, standing::soon(&call.deadline), &call.log) {
             Ok(seen) => own = seen,
             Err(failure) => {

@@ -25,9 +25,10 @@ pub(crate) fn standing(own: &Own, node: &str, is_source: bool, tree: Tree) -> St
     format!("replica, generation {number}, {stands}")
 }
 
-/// The source's attribute on its peers: `n1:ok:0 n3:syncing:12 n4:unreachable:340`, states and lags in seconds.
+/// The source's attribute on its peers: `n1:ok:0 n3:syncing:10 n4:unreachable:300`, states and lags in seconds, in steps.
 pub(crate) fn peers(states: &[(String, PeerState)], now: u64) -> String {
-    let words = states.iter().map(|(name, state)| format!("{name}:{}:{}", word(state), lag(state, now)));
+    let words =
+        states.iter().map(|(name, state)| format!("{name}:{}:{}", word(state), in_steps(lag(state, now))));
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -49,6 +50,25 @@ pub(crate) fn lag(state: &PeerState, now: u64) -> u64 {
         Phase::Lost | Phase::Syncing => state.behind_since.or(state.failing_since).or(state.last_success),
     };
     since.map_or(0, |since| now.saturating_sub(since))
+}
+
+/// Whether a peer lacks something for so long that it does not count as in sync any more. One that takes what is sent, but is slow with it, is given
+/// longer.
+pub(crate) fn straggles(state: &PeerState, now: u64, lost_after: u64) -> bool {
+    let Some(since) = state.behind_since else { return false };
+    let behind = now.saturating_sub(since);
+    match state.phase {
+        Phase::Lost => true,
+        Phase::Syncing => behind > lost_after,
+        Phase::Following if state.held.is_some() || state.failing_since.is_some() => behind > lost_after,
+        Phase::Following => behind > lost_after.saturating_mul(6),
+    }
+}
+
+/// A lag as it is shown in an attribute: in steps, for each change there is one of the whole cluster's business.
+fn in_steps(lag: u64) -> u64 {
+    const STEPS: [u64; 10] = [5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600];
+    STEPS.into_iter().rev().find(|step| *step <= lag).unwrap_or(0)
 }
 
 /// The status file: a line for each peer, OK or KO as in the status files that people write with lsyncd, then what is known.
@@ -152,11 +172,31 @@ mod tests {
             ),
             ("n6".to_owned(), PeerState { held: Some(9), ..following }),
         ];
-        assert_eq!(peers(&states, 100), "n1:ok:0 n3:syncing:12 n4:unreachable:40 n5:failing:2 n6:held:0");
+        assert_eq!(peers(&states, 100), "n1:ok:0 n3:syncing:10 n4:unreachable:30 n5:failing:0 n6:held:0");
         let text = status_file("site5", &own(Standing::Source { confirmed: true }), &states, 100);
         assert!(text.starts_with(
             "OK n1 in sync, lag 0 s\nKO n3 not in sync, lag 12 s\nKO n4 not in sync, lag 40 s: no route\n"
         ));
+    }
+
+    #[test]
+    fn who_straggles() {
+        let state = |phase, behind_since| PeerState { phase, behind_since, ..PeerState::default() };
+        let failing = PeerState { failing_since: Some(95), ..state(Phase::Following, Some(80)) };
+        let held = PeerState { held: Some(9), ..state(Phase::Following, Some(80)) };
+        for (state, straggles) in [
+            (state(Phase::Following, None), false),
+            (state(Phase::Following, Some(80)), false),
+            (state(Phase::Following, Some(39)), true),
+            (state(Phase::Lost, None), false),
+            (state(Phase::Lost, Some(100)), true),
+            (state(Phase::Syncing, Some(90)), false),
+            (state(Phase::Syncing, Some(89)), true),
+            (failing, true),
+            (held, true),
+        ] {
+            assert_eq!(super::straggles(&state, 100, 10), straggles, "{state:?}");
+        }
     }
 
     proptest! {

@@ -97,7 +97,10 @@ pub(crate) fn start(
         let mut state = peer_files::of_generation(place, &peer.name, generation.number);
         // Until its whole pass, which lsyncd calls for first.
         state.phase = Phase::Syncing;
+        // What changed while no lsyncd ran was told to nobody.
+        state.behind_since.get_or_insert(peer_files::boot_seconds());
         state.failing_since = None;
+        peer_files::end_waiting(place, &peer.name);
         peer_files::save(place, &peer.name, &state)?;
     }
     let conf = place.lsyncd("conf");

@@ -3,7 +3,7 @@
 
 use crate::core::{self, Own, Record, Refusal, Said, Tree, View};
 use crate::peer_files;
-use crate::peers::{PeerState, Phase};
+use crate::peers::PeerState;
 use crate::settings::{Place, Settings};
 use crate::{own, report, source, tree};
 use cluster::{Cluster, Status, Written};
@@ -228,9 +228,11 @@ pub(crate) fn tell_of_peers(place: &Place, settings: &Settings, deadline: Instan
 /// What the source knows of its peers in this generation.
 pub(crate) fn peer_states(place: &Place, settings: &Settings, own: &Own) -> Vec<(String, PeerState)> {
     let number = own.generation().map_or(0, |generation| generation.number);
-    let state = |name: &str| match peer_files::load(place, name) {
-        Ok(state) if state.generation == number => state,
-        _ => PeerState::default(),
+    let state = |name: &str| {
+        let mut state = peer_files::of_generation(place, name, number);
+        state.behind_since =
+            [state.behind_since, peer_files::waiting_since(place, name)].into_iter().flatten().min();
+        state
     };
     settings.peers.iter().map(|peer| (peer.name.clone(), state(&peer.name))).collect()
 }
@@ -449,15 +451,25 @@ fn replace_text(path: &Path, text: &str) -> std::io::Result<()> {
     fs::rename(new, path)
 }
 
-/// The nodes that the set names and that get nothing from here: they have to leave it before anything is acknowledged.
-pub(crate) fn stragglers(node: &str, own: &Own, states: &[(String, PeerState)]) -> Vec<String> {
+/// The nodes that the set names and that have lacked something for too long: they have to leave it before anything is acknowledged.
+pub(crate) fn stragglers(
+    settings: &Settings,
+    own: &Own,
+    states: &[(String, PeerState)],
+    now: u64,
+) -> Vec<String> {
     let Some(record) = &own.latest else { return Vec::new() };
-    let behind = |name: &str| match states.iter().find(|(known, _)| known == name) {
-        Some((_, state)) => state.phase == Phase::Lost && state.behind_since.is_some(),
+    let straggles = |name: &str| match states.iter().find(|(known, _)| known == name) {
+        Some((_, state)) => report::straggles(state, now, settings.lost_after),
         // One that is not served any more.
         None => true,
     };
-    record.in_sync.iter().filter(|name| **name != node && behind(name)).cloned().collect()
+    record.in_sync.iter().filter(|name| **name != settings.node && straggles(name)).cloned().collect()
+}
+
+/// Whether the cluster may have forgotten what this node told: its attribute daemon is another one, or it was long ago.
+pub(crate) fn may_be_forgotten(place: &Place, settings: &Settings, deadline: Instant) -> bool {
+    !cluster(place, deadline).remembers(&format!("master-{}", settings.dataset))
 }
 
 /// How long one look at the cluster from a monitor may take: what is left of its time is for telling of it.

@@ -51,6 +51,12 @@ impl Cluster {
         self.write(&name, None, &tool.arg("--delete"))
     }
 
+    /// Whether an attribute of this node is known to have been written lately, to the attribute daemon that runs now: else it may be
+    /// gone, and should be written again. Starts no process.
+    pub fn remembers(&self, name: &str) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.has(name))
+    }
+
     /// The values of an attribute on all nodes that have it, by node name, as the attribute daemons know them at this moment.
     ///
     /// # Errors

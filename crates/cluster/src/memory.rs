@@ -59,6 +59,11 @@ impl Memory {
         !self.doubted && self.recall(attribute).is_some_and(|entry| entry.value.as_deref() == value)
     }
 
+    /// Whether anything is known of the attribute.
+    pub(crate) fn has(&self, attribute: &str) -> bool {
+        !self.doubted && self.recall(attribute).is_some()
+    }
+
     fn recall(&self, attribute: &str) -> Option<Entry> {
         let path = self.file(attribute);
         let written = fs::metadata(&path).ok()?.modified().ok()?;
@@ -139,10 +144,10 @@ mod tests {
         let memory = Memory::new(directory.path().to_owned());
         let mut daemon = Command::new("sleep").arg("1000").spawn().unwrap();
         memory.keep("a", Some("1"), Identity::of(daemon.id() as i32).unwrap()).unwrap();
-        assert!(memory.holds("a", Some("1")));
+        assert!(memory.holds("a", Some("1")) && memory.has("a") && !memory.has("b"));
         daemon.kill().unwrap();
         daemon.wait().unwrap();
-        assert!(!memory.holds("a", Some("1")));
+        assert!(!memory.holds("a", Some("1")) && !memory.has("a"));
     }
 
     #[test]
