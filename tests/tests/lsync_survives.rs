@@ -97,11 +97,12 @@ fn one_nodes_trouble_is_its_own() {
     // n3 lacks a tool: a reason there, and a mirror elsewhere. Nobody is banned everywhere.
     for tool in ["rsync", "lsyncd"] {
         lab.node("n3").run(&format!("mv /usr/bin/{tool} /root/"));
-        let lacks = Mirror::new(&lab, "lacks").create("");
+        let lacks = Mirror::new(&lab, "lacks");
+        lacks.at("n1", "echo data >data");
+        let lacks = lacks.create("initial_source=n1");
         crm_mon_tells(&lab, &["lacks", "start on n3 returned 'not installed'", tool]);
-        lacks.wait("n1 and n2 mirror", SOON, |it| {
-            it.promoted().is_some_and(|source| source != "n3" && it.standing(&source).starts_with("source, "))
-        });
+        wait_replicas(&lacks, "n1", &["n2"]);
+        lacks.acknowledged(SOON);
         lab.node("n3").run(&format!("mv /root/{tool} /usr/bin/"));
         lab.pcs("resource cleanup lacks");
         lacks.wait_in_sync(SOON);
