@@ -105,7 +105,7 @@ pub(crate) fn respond(
         .map_err(|why: String| Failure::generic(format!("refused: {why}")))?;
     ask::remove_stale(&place.answers(), STALE);
     let own = act(place, settings, &question.what, deadline, log, cluster)?;
-    let answer = how_it_stands(settings, own);
+    let answer = how_it_stands(place, settings, own);
     if let (Ask::Claim(_), Some(why)) = (&question.what, &answer.refuses) {
         log.warning(format_args!("no pass is let in: {why}"));
     }
@@ -147,7 +147,7 @@ fn act(
                 // Why the cluster cannot be asked has been told once.
                 own = cluster.learn().unwrap_or(own);
             }
-            if own.accepts(generation) {
+            if own.accepts(generation) && refusal(place, settings, &own, 0).is_none() {
                 // Who is about to send is the only one who may, and does not yet: what is being received is of one that was killed,
                 // and would come to lie over what is newer.
                 receiver::end_transfers(place, settings, deadline)?;
@@ -161,6 +161,7 @@ fn act(
                 return Ok(before);
             }
             make_durable(&settings.source)?;
+            tree::note_marked(place)?;
             // Not the whole time: what is not put away now stays where it is, safe, and is the next call's.
             let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
             saved::put_away_or_later(place, settings, Some(generation), half, log);
@@ -182,19 +183,19 @@ fn or_known(place: &Place, log: &Log, looked: Result<Own, Failure>) -> Result<Ow
 }
 
 /// Everything that was received is on the disk when this returns.
-fn make_durable(path: &Path) -> Result<(), Failure> {
+pub(crate) fn make_durable(path: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::generic(format!("syncing {}: {error}", path.display()));
     let directory = fs::File::open(path).map_err(failed)?;
     nix::unistd::syncfs(&directory).map_err(|error| failed(error.into()))
 }
 
-fn how_it_stands(settings: &Settings, own: Own) -> Answer {
+fn how_it_stands(place: &Place, settings: &Settings, own: Own) -> Answer {
     let (tree, gone) = match tree::look(&settings.source) {
         Ok(tree) => (tree, None),
         Err(failure) => (Tree::Empty, Some(failure.reason)),
     };
     let (away, waiting) = (saved::measure(&settings.saved_dir), saved::waiting(&settings.source));
-    let refuses = gone.or_else(|| refusal(settings, &own, away.1 + waiting.1));
+    let refuses = gone.or_else(|| refusal(place, settings, &own, away.1 + waiting.1));
     Answer {
         said: own.said(tree),
         canary: tree::canary(&settings.source),
@@ -205,13 +206,16 @@ fn how_it_stands(settings: &Settings, own: Own) -> Answer {
 }
 
 /// Why no pass is to come, though its generation may be right.
-fn refusal(settings: &Settings, own: &Own, set_aside: u64) -> Option<String> {
+fn refusal(place: &Place, settings: &Settings, own: &Own, set_aside: u64) -> Option<String> {
     let source = settings.source.display();
     let unmarked = match tree::marker(&settings.source) {
         Ok(marker) => marker.is_none(),
         Err(failure) => return Some(failure.reason),
     };
-    if own.standing == Standing::InSync && unmarked {
+    if let Err(other) = tree::same_place(place, settings) {
+        return Some(format!("{}: {other}", settings.node));
+    }
+    if (own.standing == Standing::InSync || place.marked().exists()) && unmarked {
         return Some(format!(
             "{source} on {} lacks its marker {TREE_MARKER}: it is not mounted, or was emptied",
             settings.node

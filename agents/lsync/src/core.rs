@@ -257,6 +257,7 @@ pub(crate) fn learn(own: &Own, cluster: Option<&Record>) -> Own {
     if let Standing::Opening { before, replaces } = &own.standing {
         // It did arrive, this one or one tried before, though its writer did not live to see it.
         let mine = cluster.generation.origin == latest.generation.origin
+            && cluster.generation.number == latest.generation.number
             && cluster.upon == latest.upon
             && cluster.change == 0;
         if mine {
@@ -299,7 +300,10 @@ pub(crate) fn promote(own: &Own, view: &View, id: u64, dataset: u64) -> Result<R
     let holds = own.standing != Standing::Behind;
     let heard = || view.others.iter().flat_map(|(_, said)| said);
     let adopted = |generation: &Generation| {
-        view.adopt == Some(generation.number) && heard().all(|said| said.number <= generation.number)
+        let known = own.latest.as_ref().map_or(0, |latest| latest.generation.number);
+        view.adopt == Some(generation.number)
+            && heard().map(|said| said.number).all(|number| number <= generation.number)
+            && known <= generation.number
     };
     let base = match (&view.record, &own.latest) {
         (None, None) => {

@@ -2,6 +2,7 @@
 //! back by then gets them through, once. No clock is asked what came first.
 
 use crate::peer_files;
+use crate::peers::PeerState;
 use crate::settings::{Place, Settings};
 use ocf::Failure;
 use std::fs;
@@ -31,7 +32,7 @@ fn distribute(place: &Place, settings: &Settings) -> Result<(), Failure> {
 ///
 /// # Errors
 /// It cannot be written down for the other peers.
-pub(crate) fn is_released(place: &Place, settings: &Settings, peer: &str) -> Result<bool, Failure> {
+fn is_released(place: &Place, settings: &Settings, peer: &str) -> Result<bool, Failure> {
     distribute(place, settings)?;
     Ok(granted_file(place, peer).exists())
 }
@@ -39,6 +40,20 @@ pub(crate) fn is_released(place: &Place, settings: &Settings, peer: &str) -> Res
 /// Whether there is a release that was not used yet.
 pub(crate) fn is_asked_for(place: &Place, peer: &str) -> bool {
     place.release().exists() || granted_file(place, peer).exists()
+}
+
+/// How many deletions may go through because so many were held back and then released.
+///
+/// # Errors
+/// As [`is_released`].
+pub(crate) fn released(
+    place: &Place,
+    settings: &Settings,
+    peer: &str,
+    state: &PeerState,
+) -> Result<Option<u64>, Failure> {
+    let Some(held) = state.held else { return Ok(None) };
+    Ok(is_released(place, settings, peer)?.then_some(held))
 }
 
 /// To be called before deletions are newly held back: what was released earlier does not count for them.
@@ -69,7 +84,6 @@ pub(crate) fn explain(place: &Place, settings: &Settings, deletions: u64) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::PeerState;
     use crate::settings::Peer;
 
     #[test]

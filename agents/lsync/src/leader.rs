@@ -3,13 +3,16 @@
 use crate::control::Ask;
 use crate::core::{self, Own, Said, Tree};
 use crate::pass::{self, Mode};
-use crate::peers::{PeerState, Phase};
+use crate::peers::Phase;
 use crate::settings::{Peer, Place, Settings};
 use crate::source::Running;
-use crate::{ask, own, peer_files, receiver, report, source, standing, tree};
+use crate::{answer, ask, own, peer_files, receiver, report, source, standing, tree};
 use ocf::{Call, Code, Failure, Notification, Operation, Status, When};
+use process::PidLock;
 use std::time::{Duration, Instant};
 
+/// For so many seconds after its start lsyncd is left to begin with the whole passes by itself.
+const FIRST: u64 = 15;
 /// Pause between two looks at what the peers have.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -26,7 +29,7 @@ pub(crate) fn promote(call: &Call, place: &Place, settings: &Settings) -> Result
     }
     if settings.peers.is_empty() {
         let reason = "there is no other node to mirror to: expected one in the cluster, or in peers";
-        return Err(Failure::new(Code::Args, reason));
+        return Err(Failure::generic(reason));
     }
     let deadline = call.deadline.instant();
     source::stop(place, deadline)?;
@@ -51,6 +54,8 @@ pub(crate) fn demote(call: &Call, place: &Place, settings: &Settings) -> Result<
         drain(call, place, settings, &own);
     }
     let own = own::update(place, settings, deadline, core::demoted)?;
+    // Whatever a monitor may have begun meanwhile.
+    source::end_jobs(place, deadline)?;
     receiver::serve(place, settings, deadline)?;
     standing::publish(place, settings, &own, deadline, &call.log);
     Ok(())
@@ -82,7 +87,10 @@ fn drain(call: &Call, place: &Place, settings: &Settings, own: &Own) {
             Err(trouble) => call.log.warning(format_args!("{name} did not get the last changes: {trouble}")),
         }
     }
-    let lost: Vec<&str> = failed.into_iter().filter(|name| record.in_sync.contains(*name)).collect();
+    let unserved = record.in_sync.iter().map(String::as_str);
+    let unserved = unserved.filter(|name| *name != settings.node && settings.peer(name).is_none());
+    let lost: Vec<&str> =
+        failed.into_iter().filter(|name| record.in_sync.contains(*name)).chain(unserved).collect();
     if !lost.is_empty()
         && let Err(failure) = standing::leave(place, settings, &lost, call.deadline.instant(), &call.log)
     {
@@ -127,26 +135,22 @@ pub(crate) fn monitor(
         tree::check_source(&settings.source, record.dataset, record.filled, Some(running.device))
             .map_err(|trouble| failed(format!("{trouble}; nothing is sent from here")))?;
     }
-    if !running.alive {
-        if call.action != ocf::Action::Monitor {
-            return Ok(Status::Promoted);
-        }
-        call.log.warning(format_args!("{}: starting it again", source::why_ended(place, settings)));
-        restart(place, settings, &running, deadline).map_err(|failure| failed(failure.reason))?;
-    }
-    if !observing {
+    if call.action != ocf::Action::Monitor {
         return Ok(Status::Promoted);
     }
-    if running.alive && running.peers != settings.peers {
-        call.log.info("other nodes are to be served than lsyncd was started for: starting it anew");
-        restart(place, settings, &running, deadline).map_err(|failure| failed(failure.reason))?;
+    if !observing {
+        return if running.alive {
+            Ok(Status::Promoted)
+        } else {
+            Err(failed(source::why_ended(place, settings)))
+        };
     }
     receiver::trim_log(place, settings.port);
-    if !receiver::is_serving(place, settings.port) {
-        call.log.warning("the rsync daemon has ended by itself: starting it again");
-        receiver::serve(place, settings, deadline)?;
+    // A demotion that has begun meanwhile is not to find lsyncd started anew; nor has a monitor to wait for it.
+    if let Ok(_alone) = PidLock::at(call.run_file("lock")).try_lock() {
+        look_after_daemons(call, place, settings, &running).map_err(|failure| failed(failure.reason))?;
+        look_after_peers(call, place, settings, &mut own);
     }
-    look_after_peers(call, place, settings, &mut own);
     let degraded = judge(settings, &own);
     match call.check_level {
         0 => {}
@@ -154,6 +158,34 @@ pub(crate) fn monitor(
         _ => verify(call, place, settings, &own),
     }
     Ok(degraded.map_or(Status::Promoted, Status::DegradedPromoted))
+}
+
+/// Starts again what has ended, and lsyncd for other peers than it was started for.
+fn look_after_daemons(
+    call: &Call,
+    place: &Place,
+    settings: &Settings,
+    running: &Running,
+) -> Result<(), Failure> {
+    if source::running(place)?.as_ref() != Some(running) {
+        // Another action was quicker.
+        return Ok(());
+    }
+    if !running.alive {
+        call.log.warning(format_args!("{}: starting it again", source::why_ended(place, settings)));
+        restart(place, settings, running, call.deadline.instant())?;
+    } else if running.peers != settings.peers {
+        call.log.info("other nodes are to be served than lsyncd was started for: starting it anew");
+        restart(place, settings, running, call.deadline.instant())?;
+    }
+    if !receiver::is_serving(place, settings.port) {
+        call.log.warning("the rsync daemon has ended by itself: starting it again");
+        if let Err(failure) = receiver::serve(place, settings, call.deadline.instant()) {
+            // Nothing is received where the source is.
+            call.log.warning(failure.reason);
+        }
+    }
+    Ok(())
 }
 
 /// Starts lsyncd anew in the same generation, which begins with a whole pass to every peer: what was told to the old one only is in it.
@@ -166,7 +198,8 @@ fn restart(place: &Place, settings: &Settings, running: &Running, deadline: Inst
 fn look_after_peers(call: &Call, place: &Place, settings: &Settings, own: &mut Own) {
     let Some(generation) = own.generation().cloned() else { return };
     let states = standing::peer_states(place, settings, own);
-    let stragglers = standing::stragglers(settings, own, &states, peer_files::boot_seconds());
+    let now = peer_files::boot_seconds();
+    let stragglers = standing::stragglers(settings, own, &states, now);
     if !stragglers.is_empty() {
         let names: Vec<&str> = stragglers.iter().map(String::as_str).collect();
         if let Err(failure) =
@@ -180,8 +213,11 @@ fn look_after_peers(call: &Call, place: &Place, settings: &Settings, own: &mut O
     }
     let in_sync = |name: &str| own.latest.as_ref().is_some_and(|record| record.in_sync.contains(name));
     for (name, state) in &states {
-        // A whole pass is the only way back.
+        // A whole pass is the only way back. One that is due comes by lsyncd first.
+        let due =
+            state.phase == Phase::Syncing && state.failing_since.is_none() && report::lag(state, now) < FIRST;
         if (state.phase != Phase::Following || !in_sync(name))
+            && !due
             && let Some(peer) = settings.peer(name)
         {
             pass::revive(place, settings, peer, &generation, &call.log);
@@ -203,6 +239,8 @@ fn judge(settings: &Settings, own: &Own) -> Option<String> {
 /// and stays whichever of them takes over.
 fn end_to_end(call: &Call, place: &Place, settings: &Settings, own: &Own) -> Result<(), Failure> {
     let Some(record) = &own.latest else { return Ok(()) };
+    // What a power cut here takes back must not have been acknowledged.
+    answer::make_durable(&settings.source)?;
     let number = tree::canary(&settings.source).unwrap_or(0) + 1;
     tree::write_canary(&settings.source, number)?;
     let peers: Vec<&Peer> =
@@ -314,15 +352,10 @@ pub(crate) fn notify(
                 .warning(format_args!("{} is not among the nodes in peers: it gets nothing", started.node));
             continue;
         };
-        let state = peer_files::load(place, &peer.name)?;
-        let lost = PeerState { phase: Phase::Lost, generation: running.generation.number, ..state };
-        call.log.info(format_args!(
-            "{} has started: it gets a whole pass (it was {})",
-            peer.name,
-            report::word(&lost)
-        ));
-        peer_files::save(place, &peer.name, &lost)?;
-        pass::revive(place, settings, peer, &running.generation, &call.log);
+        call.log.info(format_args!("{} has started: it is in sync again after a whole pass", peer.name));
+        peer_files::note_returned(place, &peer.name)?;
     }
+    let mut own = own::load(place)?;
+    look_after_peers(call, place, settings, &mut own);
     standing::refresh(place, settings, call.deadline.instant(), &call.log).map(drop)
 }

@@ -9,12 +9,16 @@ mod ask;
 mod config;
 mod control;
 mod core;
+#[cfg(test)]
+mod core_tests;
 mod excludes;
 mod hold;
 mod keys;
 mod leader;
 mod lsync;
 mod lsyncd;
+#[cfg(test)]
+mod model;
 mod own;
 mod parameters;
 mod pass;

@@ -12,6 +12,7 @@ use crate::{hold, own, peer_files, source, standing, tree};
 use ocf::{Failure, Log, StateFile};
 use process::{Error, Identity, PidLock, Tool};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
@@ -29,6 +30,8 @@ const JOINING: Duration = Duration::from_secs(30);
 const HELD: Duration = Duration::from_secs(60);
 /// What changed so shortly before contents are compared may still be on its way, and is no drift.
 const FRESH: Duration = Duration::from_secs(60);
+/// How often a drain goes over a tree in which something vanishes each time.
+const ROUNDS: u32 = 3;
 /// What is kept of a drain's time for ending what has not ended.
 const ENDING: Duration = Duration::from_millis(700);
 
@@ -132,10 +135,12 @@ pub(crate) fn pass(
     let mut state = peer_files::of_generation(place, &peer.name, generation.number);
     let followed = state.phase == Phase::Following && mode != Mode::Whole;
     let begun = peer_files::boot_seconds();
+    peer_files::end_returned(place, &peer.name);
+    state.sending = true;
     if !followed {
         state.phase = Phase::Syncing;
-        peer_files::save(place, &peer.name, &state)?;
     }
+    peer_files::save(place, &peer.name, &state)?;
     let sent = exchange(place, settings, peer, generation, mode, &state, deadline);
     let attempt = sent.and_then(|sent| {
         // Bounded by itself: the pass may have ages, a cluster that does not answer has not.
@@ -256,12 +261,18 @@ fn exchange(
     let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
     // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
     let canary = tree::canary(&settings.source).unwrap_or(0);
-    let released = state.held.is_some() && hold::is_released(place, settings, &peer.name)?;
+    let released = hold::released(place, settings, &peer.name, state)?;
+    let (mut rounds, runs) = (0, Cell::new(0));
     let report = loop {
         let run = guarded(
             settings,
             released,
-            |max_delete| route.whole(&Whole { max_delete, ..whole.clone() }),
+            |max_delete| {
+                // Each run has a directory of its own: in that of an earlier one it would overwrite what that has set aside.
+                runs.set(runs.get() + 1);
+                let aside = whole.aside.as_ref().map(|name| format!("{name}-{}", runs.get()));
+                route.whole(&Whole { max_delete, aside, ..whole.clone() })
+            },
             None,
             |report| report.files,
             deadline,
@@ -272,8 +283,10 @@ fn exchange(
             }
             other => other?,
         };
-        // Nothing tells of changes any more: what vanished may have been renamed.
-        if !(vanished && mode == Mode::Last) {
+        // Nothing tells of changes any more: what vanished may have been renamed. A tree in which something vanishes all the time
+        // is as complete after a few rounds as it will be.
+        rounds += 1;
+        if !(vanished && mode == Mode::Last && rounds < ROUNDS) {
             break report;
         }
     };
@@ -401,7 +414,7 @@ fn run(tool: &Tool, deadline: Instant) -> Result<(Report, Outcome), Trouble> {
 /// Something did not arrive; or deletions are held back ([`Kind::Held`], its text is the caller's).
 pub(crate) fn guarded(
     settings: &Settings,
-    released: bool,
+    released: Option<u64>,
     arguments: impl Fn(Option<u64>) -> Vec<OsString>,
     input: Option<&[u8]>,
     remaining: impl Fn(&Report) -> u64,

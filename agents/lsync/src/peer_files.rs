@@ -49,23 +49,40 @@ fn hundredths(uptime: &str) -> Option<u64> {
     Some(seconds * 100 + rest)
 }
 
+/// Notes that a peer has started anew: whatever is on file of it, it needs a whole pass. A file of its own, for somebody may be sending to the
+/// peer now, who will replace the other.
+pub(crate) fn note_returned(place: &Place, peer: &str) -> Result<(), Failure> {
+    let file = place.peer(peer).with_extension("returned");
+    Ok(fs::create_dir_all(place.run.join("peers")).and_then(|()| fs::write(&file, ""))?)
+}
+
+/// Its whole pass begins.
+pub(crate) fn end_returned(place: &Place, peer: &str) {
+    let _may_not_be_there = fs::remove_file(place.peer(peer).with_extension("returned"));
+}
+
+/// Whether it has started anew and had no pass since.
+pub(crate) fn has_returned(place: &Place, peer: &str) -> bool {
+    place.peer(peer).with_extension("returned").exists()
+}
+
 /// Notes that changes for a peer wait for somebody who sends to it now, who may not know of them: since when, by the boot clock.
 pub(crate) fn note_waiting(place: &Place, peer: &str) {
     let file = waiting_file(place, peer);
     if !file.exists() {
         // Not noted, they are still sent, and only the lag is shown too short.
-        let _not_noted = std::fs::write(file, boot_seconds().to_string());
+        let _not_noted = fs::write(file, boot_seconds().to_string());
     }
 }
 
 /// Nothing waits any more.
 pub(crate) fn end_waiting(place: &Place, peer: &str) {
-    let _may_not_be_there = std::fs::remove_file(waiting_file(place, peer));
+    let _may_not_be_there = fs::remove_file(waiting_file(place, peer));
 }
 
 /// Since when changes wait.
 pub(crate) fn waiting_since(place: &Place, peer: &str) -> Option<u64> {
-    std::fs::read_to_string(waiting_file(place, peer)).ok()?.parse().ok()
+    fs::read_to_string(waiting_file(place, peer)).ok()?.parse().ok()
 }
 
 fn waiting_file(place: &Place, peer: &str) -> std::path::PathBuf {
@@ -94,7 +111,7 @@ mod tests {
         assert_eq!(of_generation(&place, "n1", 3), state);
         let fresh = of_generation(&place, "n1", 4);
         assert_eq!((fresh.generation, fresh.phase, fresh.canary), (4, Phase::Lost, 0));
-        std::fs::write(place.peer("n1"), "{").unwrap();
+        fs::write(place.peer("n1"), "{").unwrap();
         assert_eq!(of_generation(&place, "n1", 3).phase, Phase::Lost);
     }
 }

@@ -137,7 +137,7 @@ pub(crate) fn changed(place: &Place, peer: &str, list: &[u8], log: &Log) -> u8 {
     if real {
         state.behind_since.get_or_insert(waited_since.unwrap_or(now));
     }
-    if state.phase != Phase::Following {
+    if state.phase != Phase::Following || peer_files::has_returned(place, &peer.name) {
         // Whoever brings it back sends these changes too: a pass looks at the tree after it has this lock.
         state.phase = Phase::Lost;
         return save(place, &peer, &state, SUCCESS, log);
@@ -221,7 +221,7 @@ impl Push<'_> {
         state: &PeerState,
     ) -> Result<(u64, u64), Trouble> {
         let (place, settings) = (self.place, self.settings);
-        let released = state.held.is_some() && hold::is_released(place, settings, &self.peer.name)?;
+        let released = hold::released(place, settings, &self.peer.name, state)?;
         let resolved = paths::resolve(&settings.source, &changes.paths, &Excludes::new(&settings.exclude));
         let list = transfer::listed_with(&resolved.paths, &resolved.directories);
         let span = Span::of(place, &self.peer.name);

@@ -11,7 +11,8 @@ use ocf::{Call, Code, Failure, Notification, Status, When};
 /// The daemon does not serve, or the tree is not what this node knows it to be.
 pub(crate) fn start(call: &Call, place: &Place, settings: &Settings) -> Result<(), Failure> {
     let deadline = call.deadline.instant();
-    own_tree(settings, &own::load(place)?)?;
+    own_tree(place, settings, &own::load(place)?)?;
+    tree::note_place(place, settings)?;
     tree::prepare(&settings.source)?;
     // Whatever was told before, the cluster may have forgotten.
     let _may_not_be_there = std::fs::remove_dir_all(place.attributes());
@@ -35,26 +36,23 @@ pub(crate) fn start(call: &Call, place: &Place, settings: &Settings) -> Result<(
 }
 
 /// A tree without its marker, where this node had everything: its file system is not mounted, or somebody emptied it.
-fn own_tree(settings: &Settings, own: &Own) -> Result<(), Failure> {
-    let Some(record) = own.latest.as_ref().filter(|_| own.standing != Standing::Behind) else {
-        return Ok(());
-    };
+fn own_tree(place: &Place, settings: &Settings, own: &Own) -> Result<(), Failure> {
+    let had_marker = own.standing != Standing::Behind || place.marked().exists();
+    let Some(record) = own.latest.as_ref().filter(|_| had_marker) else { return Ok(()) };
     let source = settings.source.display();
     match tree::marker(&settings.source)? {
         Some(marker) if marker.dataset == record.dataset => Ok(()),
         Some(_) => belongs(settings, record.dataset),
-        None => {
-            let file = Place::of(&settings.dataset).own();
-            Err(Failure::new(
-                Code::Installed,
-                format!(
-                    "{source} lacks its marker {}, which this node had: is its file system mounted? If the directory is really \
-                     new, remove {}, and it will be filled by the source",
-                    crate::settings::TREE_MARKER,
-                    file.display()
-                ),
-            ))
-        }
+        None => Err(Failure::new(
+            Code::Installed,
+            format!(
+                "{source} lacks its marker {}, which it had: is its file system mounted? If the directory is really new, remove \
+                     {} and {}, and the source will fill it",
+                crate::settings::TREE_MARKER,
+                place.own().display(),
+                place.marked().display()
+            ),
+        )),
     }
 }
 
@@ -112,10 +110,12 @@ pub(crate) fn monitor(call: &Call, place: &Place, settings: &Settings) -> Result
         )));
     }
     let mut own = own::load(place)?;
-    own_tree(settings, &own).map_err(|failure| Failure::generic(failure.reason))?;
+    tree::same_place(place, settings).map_err(Failure::generic)?;
+    own_tree(place, settings, &own).map_err(|failure| Failure::generic(failure.reason))?;
     let stopping = call.is_probe() || call.action != ocf::Action::Monitor;
     if !stopping {
         receiver::trim_log(place, settings.port);
+        saved::go_on(place, settings, own.generation(), &call.log);
     }
     let news = || {
         own.latest.is_none()

@@ -5,10 +5,10 @@
 //! `REPORT` for people and `files/`, the files under their paths in the tree. At every instant each file is in one of the two places
 //! or in both; what was begun is found again by the pass's name in the REPORT, and goes on.
 
-use crate::core::Generation;
+use crate::core::{Generation, Standing};
 use crate::keys::replace;
 use crate::settings::{Place, Settings, TREE_PRIVATE};
-use crate::source;
+use crate::{own, source};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use ocf::{Failure, Log};
@@ -47,8 +47,28 @@ pub(crate) fn put_away_or_later(
         // Somebody is at it.
         Err(_) => return,
     };
-    let Err(failure) = attempt else { return };
-    log.warning(format_args!("{}; it goes on in the background", failure.reason));
+    if let Err(failure) = attempt {
+        log.warning(format_args!("{}; it goes on in the background", failure.reason));
+        in_background(place, settings, generation, log);
+    }
+}
+
+/// Takes up again what an earlier call or job did not bring to its end. Costs a look at one directory, usually.
+pub(crate) fn go_on(place: &Place, settings: &Settings, generation: Option<&Generation>, log: &Log) {
+    let waits = matches!(open_within(&settings.source), Ok(Some(within))
+        if names(&PathBuf::from(format!("/proc/self/fd/{}", within.as_raw_fd()))).is_ok_and(|it| !it.is_empty()));
+    let own = || own::load(place).is_ok_and(|own| own.standing != Standing::Behind);
+    // While a pass may be under way, its directory is the pass's.
+    if waits && own() {
+        in_background(place, settings, generation, log);
+    }
+}
+
+fn in_background(place: &Place, settings: &Settings, generation: Option<&Generation>, log: &Log) {
+    let lock = PidLock::at(place.run.join("put-away.lock"));
+    if !matches!(lock.holder(), Ok(None)) {
+        return;
+    }
     let job = source::job(place, &settings.dataset, JOB, |log| {
         let Ok(_lock) = lock.try_lock() else { return };
         if let Err(failure) = put_away(settings, generation, Instant::now() + LONGEST, log) {
@@ -190,7 +210,7 @@ fn bring(settings: &Settings, from: &Path, to: &Path, deadline: Instant) -> Resu
         "--hard-links",
         "--sparse",
         "--numeric-ids",
-        // Killed, it leaves what the next call goes on with.
+        // Killed, it leaves no half of a file under another name; the next call writes that file again.
         "--inplace",
         "--quiet",
     ]);
@@ -227,13 +247,17 @@ pub(crate) fn waiting(tree: &Path) -> (u64, u64) {
 /// How many files lie set aside in this directory, and the bytes that they take up. Not counted: directories, and the REPORTs.
 pub(crate) fn measure(saved_dir: &Path) -> (u64, u64) {
     let Ok(all) = names(saved_dir) else { return (0, 0) };
-    let each = all.iter().map(|name| {
+    // By what each REPORT says, and not by a look at every file: this is asked at every monitor.
+    let counted = |name: &String| {
         let directory = saved_dir.join(name);
-        let files = directory.join(FILES);
-        // What somebody has rearranged is there all the same.
-        if files.is_dir() { walk(&files) } else { walk(&directory) }
-    });
-    each.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
+        let report =
+            fs::read_to_string(directory.join(REPORT)).ok().filter(|_| directory.join(FILES).exists())?;
+        let mut numbers = report.split_whitespace();
+        let files: u64 = numbers.next()?.parse().ok()?;
+        let bytes: u64 = numbers.nth(1)?.parse().ok()?;
+        Some((files, bytes))
+    };
+    all.iter().filter_map(counted).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
 }
 
 /// Files below a directory that are not directories, and the bytes that they take up; links are not followed.

@@ -142,6 +142,16 @@ impl Place {
         self.run.join("cib-seen")
     }
 
+    /// Which directory the tree was at the start.
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.run.join("tree.json")
+    }
+
+    /// There once the tree on this node has had its marker.
+    pub(crate) fn marked(&self) -> PathBuf {
+        self.lasting.join("marked")
+    }
+
     /// What was written to the cluster, so that it is not written again.
     pub(crate) fn attributes(&self) -> PathBuf {
         self.run.join("attributes")

@@ -30,6 +30,7 @@ struct OnFile {
     device: u64,
     lsyncd: Identity,
     /// Those that lsyncd was told to serve.
+    #[serde(default)]
     peers: Vec<Peer>,
 }
 

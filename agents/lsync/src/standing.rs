@@ -3,7 +3,7 @@
 
 use crate::core::{self, Own, Record, Refusal, Said, Tree, View};
 use crate::peer_files;
-use crate::peers::PeerState;
+use crate::peers::{PeerState, Phase};
 use crate::settings::{Place, Settings};
 use crate::{own, report, source, tree};
 use cluster::{Cluster, Status, Written};
@@ -43,11 +43,15 @@ pub(crate) fn cluster(place: &Place, deadline: Instant) -> Cluster {
 /// It gives no answer, or keeps something under the record's name that is none: that is not "no record".
 pub(crate) fn look(place: &Place, dataset: &str, deadline: Instant) -> Result<Sight, Failure> {
     let cluster = cluster(place, deadline);
-    // The stamp first: what changes while we ask is asked for again.
-    note_cib(place);
+    // The stamp is taken first: what changes while we ask is asked for again. It is noted last: what was not learned, too.
+    let stamp = fs::metadata(CIB).and_then(|it| it.modified()).ok();
     let record = record(&cluster, dataset)?;
     let status = cluster.status()?;
     let said = cluster.attribute_everywhere(&format!("lsync-{dataset}-said"))?;
+    if let Some(time) = stamp {
+        // Not noted means asked once more.
+        let _ = fs::File::create(place.cib_seen()).and_then(|file| file.set_modified(time));
+    }
     Ok(Sight { status, record, said: said.into_iter().collect() })
 }
 
@@ -166,7 +170,7 @@ pub(crate) fn tell(
 ) {
     let tree = tree::look(&settings.source).unwrap_or(Tree::Empty);
     let view = sight.view(settings, tree);
-    let score = if fit_to_lead(settings, own) { core::score(own, &view) } else { None };
+    let score = if fit_to_lead(place, settings, own) { core::score(own, &view) } else { None };
     let cluster = cluster(place, deadline);
     let name = &settings.dataset;
     warn(
@@ -232,6 +236,11 @@ pub(crate) fn peer_states(place: &Place, settings: &Settings, own: &Own) -> Vec<
         let mut state = peer_files::of_generation(place, name, number);
         state.behind_since =
             [state.behind_since, peer_files::waiting_since(place, name)].into_iter().flatten().min();
+        if peer_files::has_returned(place, name) {
+            // What it had not yet written to its disk may be gone.
+            state.phase = Phase::Lost;
+            state.behind_since.get_or_insert(peer_files::boot_seconds());
+        }
         state
     };
     settings.peers.iter().map(|peer| (peer.name.clone(), state(&peer.name))).collect()
@@ -254,7 +263,10 @@ fn warn(log: &Log, written: Written) {
 }
 
 /// Whether this node's tree is one that a source could have: else it has no score, whatever it knows.
-pub(crate) fn fit_to_lead(settings: &Settings, own: &Own) -> bool {
+pub(crate) fn fit_to_lead(place: &Place, settings: &Settings, own: &Own) -> bool {
+    if tree::same_place(place, settings).is_err() {
+        return false;
+    }
     match &own.latest {
         Some(record) => tree::check_source(&settings.source, record.dataset, record.filled, None).is_ok(),
         None => tree::look(&settings.source).is_ok(),
@@ -288,7 +300,9 @@ pub(crate) fn open(
     }
     log.info(format_args!("opening generation {}", record.generation));
     own::update(place, settings, deadline, |own| core::opening(own, view.record.as_ref(), &record))?;
+    tree::same_place(place, settings).map_err(Failure::generic)?;
     tree::write_marker(&settings.source, record.dataset, &settings.dataset)?;
+    tree::note_marked(place)?;
     let cluster = cluster(place, deadline);
     let old = view.record.as_ref().map(ToString::to_string);
     let taken =
@@ -431,13 +445,6 @@ pub(crate) fn cib_changed(place: &Place) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
     let cib = time(Path::new(CIB));
     cib.is_none() || cib != time(&place.cib_seen())
-}
-
-fn note_cib(place: &Place) {
-    let Some(time) = fs::metadata(CIB).and_then(|it| it.modified()).ok() else { return };
-    let path = place.cib_seen();
-    // Not noted means asked once more.
-    let _ = fs::File::create(path).and_then(|file| file.set_modified(time));
 }
 
 /// Replaces a file for people to read.

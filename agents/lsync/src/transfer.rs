@@ -364,11 +364,16 @@ pub(crate) enum Guard {
     Hold(u64),
 }
 
-/// Judges the deletions that are due in a tree that keeps `remaining` entries.
-pub(crate) fn guard(max: MaxDelete, due: Option<u64>, remaining: u64, released: bool) -> Guard {
+/// Judges the deletions that are due in a tree that keeps `remaining` entries. `released`: so many were held back when an administrator
+/// let them through; what has become far more since is held back again.
+pub(crate) fn guard(max: MaxDelete, due: Option<u64>, remaining: u64, released: Option<u64>) -> Guard {
+    let released = released.map(|n| n.saturating_add(n / 5).saturating_add(MaxDelete::FLOOR));
     match due {
         None | Some(0) => Guard::Clear,
-        Some(_) if released => Guard::Delete(None),
+        // Not counted: a few directories whose content was skipped.
+        Some(n) if released.is_some_and(|most| n <= most) => {
+            Guard::Delete(released.map(|most| most.saturating_mul(2)))
+        }
         Some(n) if max.holds_back(n, remaining) => Guard::Hold(n),
         // rsync does not count a directory whose content it skipped: there are a few more than it said.
         Some(n) => Guard::Delete(Some(most(max, remaining).max(n))),

@@ -136,14 +136,15 @@ fn exit_codes_mean_what_the_manual_says() {
 #[test]
 fn deletions_are_judged_by_count_and_by_share() {
     let max = MaxDelete { count: 100, percent: 50 };
-    assert_eq!(guard(max, None, 10, false), Guard::Clear);
-    assert_eq!(guard(max, Some(0), 10, false), Guard::Clear);
-    assert_eq!(guard(max, Some(101), 1_000_000, false), Guard::Hold(101));
-    assert_eq!(guard(max, Some(100), 1_000_000, false), Guard::Delete(Some(100)));
-    assert_eq!(guard(max, Some(60), 40, false), Guard::Hold(60));
-    assert_eq!(guard(max, Some(30), 40, false), Guard::Delete(Some(40)));
-    assert_eq!(guard(max, Some(MaxDelete::FLOOR), 0, false), Guard::Delete(Some(MaxDelete::FLOOR)));
-    assert_eq!(guard(max, Some(101), 0, true), Guard::Delete(None));
+    assert_eq!(guard(max, None, 10, None), Guard::Clear);
+    assert_eq!(guard(max, Some(0), 10, None), Guard::Clear);
+    assert_eq!(guard(max, Some(101), 1_000_000, None), Guard::Hold(101));
+    assert_eq!(guard(max, Some(100), 1_000_000, None), Guard::Delete(Some(100)));
+    assert_eq!(guard(max, Some(60), 40, None), Guard::Hold(60));
+    assert_eq!(guard(max, Some(30), 40, None), Guard::Delete(Some(40)));
+    assert_eq!(guard(max, Some(MaxDelete::FLOOR), 0, None), Guard::Delete(Some(MaxDelete::FLOOR)));
+    assert_eq!(guard(max, Some(101), 0, Some(101)), Guard::Delete(Some(282)));
+    assert_eq!(guard(max, Some(101), 0, Some(60)), Guard::Hold(101), "far more than was released");
 }
 
 #[test]
@@ -166,7 +167,7 @@ proptest! {
     #[test]
     fn the_second_run_never_deletes_what_is_to_be_held(count in 0u64..5000, percent in 0u64..=100, due in 1u64..6000, remaining in 0u64..6000) {
         let max = MaxDelete { count, percent };
-        match guard(max, Some(due), remaining, false) {
+        match guard(max, Some(due), remaining, None) {
             Guard::Hold(n) => prop_assert!(n == due && max.holds_back(due, remaining)),
             Guard::Delete(Some(limit)) => {
                 prop_assert!(limit >= due && !max.holds_back(limit, remaining));

@@ -4,12 +4,13 @@
 //! the tree could make one that leads out of it.
 
 use crate::core::Tree;
+use crate::settings::{Place, Settings};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use ocf::{Code, Failure};
+use ocf::{Code, Failure, StateFile};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -158,6 +159,43 @@ pub(crate) fn latest_beat(root: &Path) -> u64 {
 fn beats(root: &Path) -> impl Iterator<Item = u64> {
     let entries = fs::read_dir(root.join(DIRECTORY)).into_iter().flatten().flatten();
     entries.filter_map(|entry| beat(&Path::new(DIRECTORY).join(entry.file_name())))
+}
+
+/// Notes which directory the tree is, for as long as the resource runs here: a file system that is mounted over it later, or exchanged below
+/// the resource, is another tree, whatever its marker says.
+///
+/// # Errors
+/// It is not there, or that cannot be written.
+pub(crate) fn note_place(place: &Place, settings: &Settings) -> Result<(), Failure> {
+    let found = fs::metadata(&settings.source)?;
+    StateFile::new(place.tree()).save(&(found.dev(), found.ino()))
+}
+
+/// Whether the tree is the directory that it was when the resource started.
+///
+/// # Errors
+/// It is another one, or gone: in a sentence.
+pub(crate) fn same_place(place: &Place, settings: &Settings) -> Result<(), String> {
+    let noted = StateFile::new(place.tree()).load::<(u64, u64)>().map_err(|failure| failure.reason)?;
+    let source = settings.source.display();
+    let found = fs::metadata(&settings.source).map_err(|error| format!("{source}: {error}"))?;
+    match noted {
+        Some(noted) if noted != (found.dev(), found.ino()) => Err(format!(
+            "{source} is another directory than at the start: a file system was mounted, unmounted or exchanged; restart the resource here"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Notes, for good, that the tree on this node bears its marker: without it, it is not the tree.
+///
+/// # Errors
+/// That cannot be written.
+pub(crate) fn note_marked(place: &Place) -> Result<(), Failure> {
+    if place.marked().exists() {
+        return Ok(());
+    }
+    Ok(fs::create_dir_all(&place.lasting).and_then(|()| fs::write(place.marked(), ""))?)
 }
 
 /// Makes the agent's directories in the tree, and removes what killed transfers left there. Only while nothing is received.

@@ -183,6 +183,8 @@ fn a_pass_is_refused_where_it_would_harm() {
     let saved = node.settings.saved_dir.join("20260101T000000Z-generation-1/files");
     fs::create_dir_all(&saved).unwrap();
     fs::write(saved.join("large"), [7; 100_000]).unwrap();
+    fs::write(saved.parent().unwrap().join("REPORT"), "1 files, 102400 bytes, of the dataset site5\n")
+        .unwrap();
     let limited = Settings { saved_limit: Some(50_000), ..node.settings.clone() };
     StateFile::new(node.place.settings()).save(&limited).unwrap();
     assert_eq!(node.asks(Ask::State).unwrap().refuses, None, "what is in sync sets nothing aside");

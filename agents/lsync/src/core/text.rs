@@ -62,7 +62,7 @@ impl FromStr for Record {
                 .collect(),
         };
         // Whatever else is in there would be lost by the next who writes it.
-        if record.to_string() == text { Ok(record) } else { Err(wrong()) }
+        if record.to_string() == text && !text.contains(char::is_control) { Ok(record) } else { Err(wrong()) }
     }
 }
 
