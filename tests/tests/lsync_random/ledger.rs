@@ -3,6 +3,7 @@
 //! A *reign* is what one node wrote as the source of one generation. The rules:
 //! * A reign begins with what the one before it left, at least as of its last acknowledgement: each path holds a value that
 //!   it had at or after that moment. So nothing acknowledged is lost, undone, or comes back.
+//!   (Where the kind of what is there changes, a link to a file say, nothing may be there: rsync cannot do that at once.)
 //! * Every version that was there when a reign ended is in the next one's tree, or set aside on some node.
 //! * In the end all trees are that of the last reign, and no content was ever found that nobody wrote.
 
@@ -163,6 +164,14 @@ fn at<'a>(tree: &'a Tree, path: &str) -> &'a str {
     tree.get(path).map_or(NONE, String::as_str)
 }
 
+/// `dir`, `link`, `file`, …
+fn kind(value: &str) -> &str {
+    match value.split(':').next() {
+        Some("full" | "part" | "empty") | None => "file",
+        Some(other) => other,
+    }
+}
+
 /// A value that a path got, and when it had it for sure.
 struct Change {
     by: f64,
@@ -274,6 +283,12 @@ impl Reign {
             }
         }
         later.insert(then);
+        // Something of another kind: rsync deletes the old before the new is there.
+        let kinds: BTreeSet<&str> =
+            later.iter().map(|value| kind(value)).filter(|kind| *kind != NONE).collect();
+        if kinds.len() > 1 {
+            later.insert(NONE);
+        }
         later
     }
 

@@ -121,3 +121,26 @@ fn a_source_that_is_written_by_others_is_noticed() {
     let found = judge(&[only], &all(&[], &["full:v1"]), 1).faults;
     assert!(found.iter().any(|fault| fault.contains("a was full:v1 and is none")), "{found:?}");
 }
+
+#[test]
+fn what_changes_its_kind_may_be_missed() {
+    let first = log(
+        "n1",
+        &[
+            "S 1 s 1 aa",
+            "B a link:x",
+            "E",
+            "A 2 3 8 1 aa",
+            "> 4 1 write b v1 64",
+            "< 4.1 1 ok",
+            "> 5 2 rename b a",
+            "< 5.1 2 ok",
+        ],
+    );
+    let verdict = |aside: &[&str]| {
+        let second = log("n2", &["S 6 t 2 bb", "E"]);
+        judge(&[first.clone(), second], &all(&[], aside), 2).faults
+    };
+    assert_eq!(verdict(&["full:v1"]), [""; 0]);
+    assert_eq!(verdict(&[]).len(), 1, "the new one is somewhere all the same");
+}
