@@ -212,7 +212,7 @@ pub(crate) fn may_send(
     place: &Place,
     settings: &Settings,
     generation: &Generation,
-) -> Result<(Own, fs::File), Trouble> {
+) -> Result<(Own, tree::Held), Trouble> {
     let own = own::load(place).map_err(|failure| Trouble::here(failure.reason))?;
     let Some(record) =
         own.latest.as_ref().filter(|record| own.is_source() && record.generation == *generation)
@@ -223,7 +223,11 @@ pub(crate) fn may_send(
     };
     let device = source::known_device(place, generation);
     let held = tree::hold(&settings.source, device).map_err(Trouble::here)?;
-    tree::check_source(&settings.source, record.dataset, record.filled, device).map_err(Trouble::here)?;
+    // By the way that it is sent, too.
+    tree::check_source(held.path(), record.dataset, record.filled, device).map_err(|trouble| {
+        let (held, source) = (held.path().display().to_string(), settings.source.display().to_string());
+        Trouble::here(trouble.replace(&held, &source))
+    })?;
     Ok((own, held))
 }
 
@@ -250,17 +254,17 @@ fn exchange(
     deadline: Instant,
 ) -> Result<(Passed, u64), Trouble> {
     let begun = SystemTime::now();
-    let (own, _held) = may_send(place, settings, generation)?;
+    let (own, held) = may_send(place, settings, generation)?;
     let user = Key::user(generation);
     let secret = token(place, settings, generation)?;
-    let route = Route { settings, peer, user: &user, secret: &secret };
+    let route = Route { settings, peer, user: &user, secret: &secret, from: held.path() };
     let claimed = claim(place, settings, peer, generation, deadline)?;
     // An empty tree has nothing that could be set aside; to ask for every file whether it has costs time.
     let aside = claimed.said.tree == Tree::Filled && (core::sets_aside(&claimed.own) || mode == Mode::Verify);
     let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
     let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
     // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
-    let canary = tree::canary(&settings.source).unwrap_or(0);
+    let canary = tree::canary(held.path()).unwrap_or(0);
     let released = hold::released(place, settings, &peer.name, state)?;
     let (mut rounds, runs) = (0, Cell::new(0));
     let report = loop {

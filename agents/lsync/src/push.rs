@@ -202,10 +202,10 @@ impl Push<'_> {
     /// Sends them, and then the canary's number if they tell of one; tells how many files were made and deleted.
     fn send(&self, changes: &Changes, state: &PeerState) -> Result<(u64, u64), Trouble> {
         let (place, settings) = (self.place, self.settings);
-        let (own, _held) = pass::may_send(place, settings, self.generation)?;
+        let (own, held) = pass::may_send(place, settings, self.generation)?;
         let user = Key::user(self.generation);
         let secret = pass::token(place, settings, self.generation)?;
-        let route = Route { settings, peer: self.peer, user: &user, secret: &secret };
+        let route = Route { settings, peer: self.peer, user: &user, secret: &secret, from: held.path() };
         let sent = if changes.paths.is_empty() { (0, 0) } else { self.send_list(&route, changes, state)? };
         if let Some(number) = changes.canary {
             let dataset = own.latest.as_ref().map_or(0, |record| record.dataset);
@@ -222,7 +222,7 @@ impl Push<'_> {
     ) -> Result<(u64, u64), Trouble> {
         let (place, settings) = (self.place, self.settings);
         let released = hold::released(place, settings, &self.peer.name, state)?;
-        let resolved = paths::resolve(&settings.source, &changes.paths, &Excludes::new(&settings.exclude));
+        let resolved = paths::resolve(route.from, &changes.paths, &Excludes::new(&settings.exclude));
         let list = transfer::listed_with(&resolved.paths, &resolved.directories);
         let span = Span::of(place, &self.peer.name);
         let again = resolved.times.iter().any(|time| span.covers(*time));

@@ -30,6 +30,8 @@ pub(crate) struct Route<'a> {
     pub(crate) user: &'a str,
     /// The file with that user's token.
     pub(crate) secret: &'a Path,
+    /// The tree, by a path that cannot come to mean another one.
+    pub(crate) from: &'a Path,
 }
 
 /// What a whole pass does beyond sending what differs.
@@ -71,7 +73,7 @@ impl Route<'_> {
         // The agent's own files go separately: they are no data that could be set aside.
         add("--filter=- /.bascule/*".into());
         self.excluded(&mut arguments);
-        self.ends(&self.settings.source, arguments)
+        self.ends(self.from, arguments)
     }
 
     /// The arguments for a list of paths on standard input, a NUL after each: what exists is sent, what does not is deleted.
@@ -94,7 +96,7 @@ impl Route<'_> {
         }
         add("--filter=- /.bascule/*".into());
         self.excluded(&mut arguments);
-        self.ends(&self.settings.source, arguments)
+        self.ends(self.from, arguments)
     }
 
     /// The arguments for the agent's own files, listed on standard input, from a directory made for that.

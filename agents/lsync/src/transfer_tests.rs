@@ -41,6 +41,7 @@ fn route(settings: &Settings) -> Route<'_> {
         peer: &settings.peers[0],
         user: "g3-00000000000000aa",
         secret: Path::new("/run/x.secret"),
+        from: &settings.source,
     }
 }
 

@@ -13,9 +13,9 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use ocf::{Code, Failure, StateFile};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Names at the root that are no content: the agent's directory, and what mkfs makes.
 const NO_CONTENT: [&str; 2] = [".bascule", "lost+found"];
@@ -292,19 +292,34 @@ pub(crate) fn check_source(
     }
 }
 
-/// Keeps the tree from being unmounted while something is sent from it, if it is still the one on this device.
+/// A tree that is held open, and a path that leads to it as it is held: also when it is unmounted lazily, renamed or covered meanwhile, which
+/// the path that it had would not, and to a sender a tree that has vanished looks like one in which all was deleted.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _root: File,
+    path: PathBuf,
+}
+
+impl Held {
+    /// The path, for as long as this is held, to this process and its children.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Holds the tree open, if it is still the one on this device.
 ///
 /// # Errors
 /// It is not.
-pub(crate) fn hold(root: &Path, known_device: Option<u64>) -> Result<File, String> {
+pub(crate) fn hold(root: &Path, known_device: Option<u64>) -> Result<Held, String> {
     let shown = root.display();
     let held = File::open(root).map_err(|error| format!("{shown} is missing ({error})"))?;
     let same = held.metadata().is_ok_and(|it| known_device.is_none_or(|known| known == it.dev()));
-    if same {
-        Ok(held)
-    } else {
-        Err(format!("{shown} is on another file system than when this node became the source"))
+    if !same {
+        return Err(format!("{shown} is on another file system than when this node became the source"));
     }
+    let path = PathBuf::from(format!("/proc/{}/fd/{}/.", std::process::id(), held.as_raw_fd()));
+    Ok(Held { _root: held, path })
 }
 
 /// A directory by its name alone, which must not be a link.
@@ -461,6 +476,19 @@ mod tests {
         symlink(&victim, root.path().join(".bascule/canary")).unwrap();
         write_canary(root.path(), 1).unwrap_err();
         assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_is_held_stays_the_tree_whatever_becomes_of_its_path() {
+        let root = tempfile::tempdir().unwrap();
+        let (tree, away) = (root.path().join("tree"), root.path().join("away"));
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("file"), "x").unwrap();
+        let held = hold(&tree, Some(device(&tree).unwrap())).unwrap();
+        fs::rename(&tree, &away).unwrap();
+        fs::create_dir(&tree).unwrap();
+        assert_eq!((look(held.path()).unwrap(), look(&tree).unwrap()), (Tree::Filled, Tree::Empty));
+        assert!(hold(&tree, Some(device(&tree).unwrap() + 1)).is_err());
     }
 
     #[test]
