@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use walkdir::{DirEntryExt as _, WalkDir};
 
 /// Paths that can be given to rsync.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resolved {
     /// Each is there itself, or missing itself; all directories above it are real ones.
     pub(crate) paths: BTreeSet<PathBuf>,

@@ -114,6 +114,9 @@ fn gives_up(place: &Place, settings: &Settings, peer: &Peer, log: &Log) -> bool 
     }
 }
 
+/// How often what changes while it is sent is sent again at once.
+const ROUNDS: u32 = 3;
+
 /// What has changed since the last call.
 pub(crate) fn changed(place: &Place, peer: &str, list: &[u8], log: &Log) -> u8 {
     let Some((settings, peer, generation)) = known(place, peer, log) else { return retry() };
@@ -222,21 +225,33 @@ impl Push<'_> {
     ) -> Result<(u64, u64), Trouble> {
         let (place, settings) = (self.place, self.settings);
         let released = hold::released(place, settings, &self.peer.name, state)?;
-        let resolved = paths::resolve(route.from, &changes.paths, &Excludes::new(&settings.exclude));
-        let list = transfer::listed_with(&resolved.paths, &resolved.directories);
-        let span = Span::of(place, &self.peer.name);
-        let again = resolved.times.iter().any(|time| span.covers(*time));
-        let begun = SystemTime::now();
-        let result = pass::guarded(
-            settings,
-            released,
-            |max_delete| route.list(max_delete, again),
-            Some(&list),
-            |report| state.entries.saturating_sub(report.skipped.unwrap_or(0)),
-            self.deadline,
-        );
-        Span { begun, ended: SystemTime::now() }.note(place, &self.peer.name);
-        result.map(|(report, _)| (report.created, report.deleted))
+        let excludes = Excludes::new(&settings.exclude);
+        let mut resolved = paths::resolve(route.from, &changes.paths, &excludes);
+        let (mut made, mut deleted) = (0, 0);
+        for _ in 0..ROUNDS {
+            let list = transfer::listed_with(&resolved.paths, &resolved.directories);
+            let span = Span::of(place, &self.peer.name);
+            let again = resolved.times.iter().any(|time| span.covers(*time));
+            let begun = SystemTime::now();
+            let result = pass::guarded(
+                settings,
+                released,
+                |max_delete| route.list(max_delete, again),
+                Some(&list),
+                |report| state.entries.saturating_sub(report.skipped.unwrap_or(0)),
+                self.deadline,
+            );
+            Span { begun, ended: SystemTime::now() }.note(place, &self.peer.name);
+            let (report, _) = result?;
+            (made, deleted) = (made + report.created, deleted + report.deleted);
+            let now = paths::resolve(route.from, &changes.paths, &excludes);
+            if (&now.paths, &now.directories) == (&resolved.paths, &resolved.directories) {
+                return Ok((made, deleted));
+            }
+            // What came or went meanwhile was not sent as what it is now.
+            resolved = now;
+        }
+        Err(Trouble::here("what has changed changes faster than it can be sent"))
     }
 
     /// What the peer is known to have, after a push that arrived and began at `begun`.
