@@ -48,7 +48,7 @@ pub(crate) struct Answer {
     pub(crate) refuses: Option<String>,
 }
 
-/// As a file name: `claim.7.00c0ffee00c0ffee.ORIGIN~FROM~NONCE` and so on; names are encoded by [`ocf::file_name`], which leaves no `~`.
+/// As a file name: `claim~7~00c0ffee00c0ffee~ORIGIN~FROM~NONCE` and so on; names are encoded by [`ocf::file_name`], which leaves no `~`.
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let about = |f: &mut fmt::Formatter<'_>, word: &str, it: &Generation| {
