@@ -254,6 +254,10 @@ pub(crate) fn learn(own: &Own, cluster: Option<&Record>) -> Own {
     let Some(cluster) = cluster else { return own.clone() };
     let taken = || Own { latest: Some(cluster.clone()), standing: Standing::Behind };
     let Some(latest) = &own.latest else { return taken() };
+    if latest.dataset != cluster.dataset {
+        // The administrator began anew: what is known of the other tree says nothing of this one.
+        return taken();
+    }
     if let Standing::Opening { before, replaces } = &own.standing {
         // It did arrive, this one or one tried before, though its writer did not live to see it.
         let mine = cluster.generation.origin == latest.generation.origin
