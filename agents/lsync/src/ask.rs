@@ -65,7 +65,8 @@ pub(crate) fn ask(
     // In whole seconds, as rsync wants them; the deadline itself is the tool's.
     let left = until.saturating_duration_since(begun).as_secs() + 1;
     let output = Tool::new(&settings.rsync)
-        .args(["--quiet", "--no-motd"])
+        // Else each side waits some 40 ms for the other's acknowledgements.
+        .args(["--quiet", "--no-motd", "--sockopts=TCP_NODELAY"])
         .arg(format!("--contimeout={}", settings.connect_timeout.clamp(1, left)))
         .arg(format!("--timeout={left}"))
         .arg(format!("--max-size={LONGEST}"))

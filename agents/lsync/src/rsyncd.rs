@@ -46,6 +46,7 @@ pub(crate) fn daemon(log: &Path, modules: &Path) -> Result<String, String> {
         "# Made by ocf:bascule:lsync for all its datasets on this port; read anew for every connection.\n\
          log file = {log}\n\
          reverse lookup = no\n\
+         socket options = TCP_NODELAY\n\
          max connections = 0\n\
          uid = 0\n\
          gid = 0\n\
