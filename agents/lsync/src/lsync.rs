@@ -1,4 +1,4 @@
-//! The actions. A mirror: see [`replica`](crate::replica) and [`leader`](crate::leader) for its two roles; the plain resource: [`plain`].
+//! The actions. A mirror: see [`replica`] and [`leader`] for its two roles; the plain resource: [`plain`].
 
 use crate::config::{self, Nodes, Work};
 use crate::parameters::Parameters;

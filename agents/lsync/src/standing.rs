@@ -1,5 +1,5 @@
 //! How this node stands in the cluster: what it sees there, what it writes down of it, and what it tells. The decisions are those of
-//! [`core`](crate::core); here is the edge to Pacemaker's tools.
+//! [`core`]; here is the edge to Pacemaker's tools.
 
 use crate::core::{self, Own, Record, Refusal, Said, Tree, View};
 use crate::peer_files;
