@@ -18,6 +18,9 @@ fn the_demo_plays_to_its_end_and_tells_the_outage() {
         "* vip\t(ocf:bascule:vip):\t Started",
         "The client was without its address for",
         "is a member again",
+        "pcs resource create shop ocf:bascule:lsync",
+        "order-3:three lamps, the newest",
+        "files/order-2:two tables, not sent yet",
     ] {
         assert!(shown.contains(part), "{part:?} in {shown}");
     }

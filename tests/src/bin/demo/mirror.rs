@@ -41,9 +41,7 @@ fn create(screen: &Screen, lab: &Lab) -> Result<()> {
         screen,
         lab,
         "n1",
-        &format!(
-            "pcs resource create {NAME} ocf:bascule:lsync source={TREE} promotable notify=true promoted-max=1"
-        ),
+        &format!("pcs resource create {NAME} ocf:bascule:lsync source={TREE} promotable notify=true"),
     )?;
     lab.wait("both replicas are in sync", BOUND, |lab| in_sync(lab) == 2);
     attributes(screen, lab, "n1")?;
@@ -59,12 +57,8 @@ fn lose_source(screen: &Screen, lab: &Lab) -> Result<()> {
     lab.wait("another node leads", BOUND, |lab| source(lab).is_ok_and(|node| node != old));
     lab.wait("the other replica is in sync with it", BOUND, |lab| in_sync(lab) == 1);
     let new = source(lab)?;
-    typed(
-        screen,
-        lab,
-        &new,
-        &format!("echo 'three lamps, the newest' >{TREE}/order-3; echo 'one chair, paid' >{TREE}/order-1"),
-    )?;
+    typed(screen, lab, &new, &format!("echo 'three lamps, the newest' >{TREE}/order-3"))?;
+    typed(screen, lab, &new, &format!("echo 'one chair, paid' >{TREE}/order-1"))?;
     attributes(screen, lab, &new)
 }
 
