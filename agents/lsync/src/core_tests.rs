@@ -354,6 +354,11 @@ fn learning() {
         assert_eq!(learn(&knows, Some(&next())), own(&next(), Standing::Behind));
         assert_eq!(learn(&own(&next(), standing.clone()), Some(&here)), own(&next(), standing));
     }
+    // Made anew by the administrator: the numbers begin again.
+    let anew = Record { generation: generation(1, 0x11, "c"), dataset: 8, ..here.clone() };
+    for standing in [Standing::InSync, Standing::Behind, LEADS, OPENED] {
+        assert_eq!(learn(&own(&here, standing), Some(&anew)), own(&anew, Standing::Behind));
+    }
     // Opened twice with one number.
     let twin = Record {
         generation: generation(3, 0x34, "c"),

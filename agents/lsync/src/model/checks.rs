@@ -2,7 +2,7 @@
 //! broken, in which the checker has to find it. Each prints how many states it explored.
 //!
 //! The bounds are such that all of it takes about a minute on two cores; `cargo test -p lsync-agent deeper -- --ignored` goes further,
-//! for a quarter of an hour in a release build.
+//! for ten minutes in a release build.
 
 use super::*;
 use stateright::{Checker, HasDiscoveries};
@@ -157,7 +157,7 @@ fn first_starts() {
 }
 
 #[test]
-#[ignore = "takes a quarter of an hour in a release build"]
+#[ignore = "takes ten minutes in a release build"]
 fn deeper() {
     let with = |promotions, nets, crashes, changes, late, rollbacks, demotions, disks| Bounds {
         writes: 2,

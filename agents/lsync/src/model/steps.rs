@@ -25,7 +25,7 @@ impl Cluster {
         state.generations += 1;
         state.promotions += 1;
         let id = u64::from(state.generations);
-        let mut record = match core::promote(&own, &view, id, 7) {
+        let mut record = match core::promote(&own, &view, id, id) {
             Ok(record) => record,
             Err(_) if !self.rules.refusals => Record {
                 generation: Generation {
