@@ -70,8 +70,10 @@ pub(crate) fn notes() -> String {
   towards three of them, as in a guide that the agent replaces; `delay = {DELAY}` as the agent has it. Both sides mirror the same
   files from the same node to the same three nodes, in turn; each turn begins with the other one. Trees are on tmpfs below an
   overlay, so that what is measured is work and not a disk.
-- Whole pass: from the moment at which lsyncd is started until everything that was missing is on all three replicas, as seen from
-  outside by the same observer. *In sync*: until all three have said that they have it and the cluster's record names them, which
+- Whole pass: from the moment at which lsyncd is started (its configuration is written then) until everything that was missing is on
+  all three replicas, as seen from outside by the same observer. The agent's source leads already, and lsyncd is started again
+  by its monitor; in the other line lsyncd is started by a promotion, while Pacemaker's daemons of all four nodes are told of the new
+  generation, on the same cores. *In sync*: until all three have said that they have it and the cluster's record names them, which
   nothing does for a mirror set up by hand.
 - Live: from the first write until everything is on all three replicas. Both mirrors run; one of them has something to do.
 - Calls of monitor are made in the node as Pacemaker makes them, by `posix_spawn` and `wait4`, in turn with the floor.
@@ -79,7 +81,9 @@ pub(crate) fn notes() -> String {
   in sync. demote ends with a last pass, which has to look at the tree; the time during which an rsync walks it (the runs with
   `--recursive`, as a wrapper around rsync notes them) is taken off.
 - Switchover: `pcs resource move` by Pacemaker, while an application (a resource that is started after promote and stopped before
-  demote) makes files all the time. Refused: between the last file made on the old source and the first on the new one.
+  demote) makes and overwrites files all the time. Nothing is written from the stop of the application until it is started again:
+  demote with its last pass, promote, and what Pacemaker does between them. Set aside is what the new source has overwritten before
+  a replica had its first pass from it.
 "
     )
 }

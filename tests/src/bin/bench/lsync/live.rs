@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 const SMALL: u64 = 5;
-const LARGE: u64 = 3;
+const LARGE: u64 = 5;
 
 /// Both mirrors, following.
 pub(crate) struct Both<'a> {

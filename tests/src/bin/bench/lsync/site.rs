@@ -17,6 +17,8 @@ pub(crate) const SOURCE: &str = "n1";
 pub(crate) const REPLICAS: [&str; 3] = ["n2", "n3", "n4"];
 /// How often files are looked for.
 const LOOK: Duration = Duration::from_millis(3);
+/// How often the source is monitored while a replica does not follow.
+const MONITOR: Duration = Duration::from_secs(10);
 /// The longest that anything here may take.
 pub(crate) const BOUND: Duration = Duration::from_secs(120);
 /// Where a node has the agents.
@@ -169,7 +171,8 @@ impl<'a> Dataset<'a> {
     }
 
     fn command(&self, node: &str, action: &str) -> String {
-        format!("exec env -i {} {AGENTS}/lsync {action}", self.environment(node, 0))
+        let interval = if action == "monitor" { 10_000 } else { 0 };
+        format!("exec env -i {} {AGENTS}/lsync {action}", self.environment(node, interval))
     }
 
     /// Calls the agent, which has to succeed.
@@ -182,6 +185,16 @@ impl<'a> Dataset<'a> {
     /// Calls it without waiting for its end.
     pub(crate) fn begin(&self, node: &str, action: &str) -> Job {
         self.site.lab.node(node).spawn(&self.command(node, action))
+    }
+
+    /// Kills lsyncd and what it has started; the source's next monitor starts it again.
+    pub(crate) fn end_lsyncd(&self) -> Result<()> {
+        let file = self.kept("source.json");
+        let text = self.site.run(SOURCE, &format!("cat {file}"))?;
+        let pid = text.split_once("\"pid\":").map(|(_, rest)| rest.trim_start());
+        let pid = pid.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+        let pid = pid.filter(|pid| !pid.is_empty()).with_context(|| format!("no process in {text}"))?;
+        self.site.run(SOURCE, &format!("kill -9 {pid}")).map(drop)
     }
 
     /// Starts it on all nodes; the trees have to be there.
@@ -205,11 +218,17 @@ impl<'a> Dataset<'a> {
             let text = fs::read_to_string(peers.join(format!("{node}.json"))).unwrap_or_default();
             text.split_whitespace().collect::<String>().contains("\"phase\":\"Following\"")
         };
-        let begun = Instant::now();
+        let (begun, mut looked) = (Instant::now(), Instant::now());
         while !REPLICAS.into_iter().all(follows) {
+            let told = || self.site.run(SOURCE, &format!("tail -n 20 {}", self.kept("peers/*.json")));
             if begun.elapsed() > BOUND {
-                let seen = self.site.run(SOURCE, &format!("tail -n 20 {}", self.kept("peers/*.json")))?;
-                self.site.lab.fail(&format!("{}: not all replicas follow\n{seen}", self.name));
+                self.site.lab.fail(&format!("{}: not all replicas follow\n{}", self.name, told()?));
+            }
+            // As Pacemaker's monitor would, it brings a peer back that had to be given up.
+            if looked.elapsed() > MONITOR {
+                eprintln!("  after {} s not all replicas follow: {}", begun.elapsed().as_secs(), told()?);
+                let _told = self.site.lab.node(SOURCE).sh_within(&self.command(SOURCE, "monitor"), BOUND);
+                looked = Instant::now();
             }
             sleep(LOOK);
         }
