@@ -42,6 +42,7 @@ fn modules_that_decide_touch_nothing() {
         "agents/lsync/src/config.rs",
         "agents/lsync/src/control.rs",
         "agents/lsync/src/core.rs",
+        "agents/lsync/src/core/text.rs",
         "agents/lsync/src/excludes.rs",
         "agents/lsync/src/lsyncd.rs",
         "agents/lsync/src/parameters.rs",

@@ -105,7 +105,14 @@ pub(crate) fn respond(
         .map_err(|why: String| Failure::generic(format!("refused: {why}")))?;
     ask::remove_stale(&place.answers(), STALE);
     let own = act(place, settings, &question.what, deadline, log, cluster)?;
-    let answer = how_it_stands(place, settings, own);
+    let mut answer = how_it_stands(place, settings, own);
+    // It may be taken for an acknowledgement: what a power cut here would take back must not be in it.
+    if matches!(question.what, Ask::State | Ask::Look)
+        && let Err(failure) = make_durable(&settings.source)
+    {
+        answer.canary = None;
+        answer.refuses.get_or_insert(failure.reason);
+    }
     if let (Ask::Claim(_), Some(why)) = (&question.what, &answer.refuses) {
         log.warning(format_args!("no pass is let in: {why}"));
     }

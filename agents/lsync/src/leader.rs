@@ -286,7 +286,9 @@ fn arrived(
     loop {
         let answer = ask::ask(place, settings, peer, what, call.deadline.instant())
             .map_err(|silence| Failure::generic(silence.to_string()))?;
-        let knows = answer.said.id == record.generation.id && answer.said.change >= record.change;
+        let knows = answer.own.standing == core::Standing::InSync
+            && answer.said.id == record.generation.id
+            && answer.said.change >= record.change;
         if answer.canary.is_some_and(|canary| canary >= number) && knows {
             return Ok(answer.said);
         }
