@@ -199,6 +199,7 @@ fn the_administrators_own_configuration_is_supervised() {
     lab.wait("another node takes it", SOON, |lab| {
         lab.resource_location("ClusterLsyncd5").is_some_and(|node| node != "n1")
     });
+    lab.settle(SOON);
     let mon = lab.run("crm_mon -1");
     assert!(mon.contains("ClusterLsyncd5 start on n1 returned") && mon.contains("nonsense"), "{mon}");
 }

@@ -48,13 +48,19 @@ pub(crate) fn start(call: &Call, config: &Path, lsyncd: &str) -> Result<(), Fail
     validate(config, lsyncd)?;
     let log = call.run_file("log");
     let _may_not_be_there = std::fs::remove_file(&log);
-    let daemon = Daemon::new(lsyncd).arg("-nodaemon").arg(config).log(&log).start()?;
-    call.state_file().save(&Supervised { lsyncd: daemon.clone() })?;
-    std::thread::sleep(TRIAL.min(call.deadline.remaining()));
-    if daemon.is_alive() {
-        return Ok(());
+    let started = Daemon::new(lsyncd).arg("-nodaemon").arg(config).log(&log).start();
+    if let Ok(daemon) = &started {
+        call.state_file().save(&Supervised { lsyncd: daemon.clone() })?;
+        std::thread::sleep(TRIAL.min(call.deadline.remaining()));
+        if daemon.is_alive() {
+            return Ok(());
+        }
     }
     let said = std::fs::read_to_string(&log).unwrap_or_default();
+    if let (Err(error), true) = (started, said.trim().is_empty()) {
+        // Not even executed; else it has ended before it could be looked at, and its own words say more.
+        return Err(error.into());
+    }
     let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
     // crm_mon shows the first 128 characters: the file's name is in them once.
     let prefix = format!("Error: error preparing {}: ", config.display());
