@@ -68,8 +68,6 @@ pub(crate) fn measure(site: &Site<'_>) -> Result<Vec<Row>> {
     {
         // What is to be written to the cluster was, and what was lost has been found.
         site.lab.node(node).sh(&format!("env -i {} {AGENTS}/lsync monitor", data.environment(node, 10_000)));
-        let text = site.lab.node(node).sh(&format!("env -i {} strace -r {AGENTS}/lsync monitor", data.environment(node, 10_000)));
-        std::fs::write(format!("/tmp/bench-strace.{node}"), text.stderr)?;
         let found = run(site, &data, node, code)?;
         let ratio = found.agent.median() / found.floor.median();
         rows.push(

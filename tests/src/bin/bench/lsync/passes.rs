@@ -54,8 +54,8 @@ pub(crate) fn measure(site: &Site<'_>) -> Result<Vec<Row>> {
 
 fn rows_of(what: &str, measured: &Measured) -> Vec<Row> {
     let ratio = measured.running.median() / measured.bare.median();
-    let mut promoted =
-        Row::new("– the same while the cluster is busy with the promotion").ours(&measured.promoted);
+    let mut promoted = Row::new("– the same with a promotion, of which the cluster is told meanwhile")
+        .ours(&measured.promoted);
     promoted.ratio = format!("{} × by hand", digits(measured.promoted.median() / measured.bare.median()));
     vec![
         Row::new(what).ours(&measured.running).stock(&measured.bare).at_most(ratio, 1.1, "by hand"),
