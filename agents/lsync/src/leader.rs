@@ -2,7 +2,7 @@
 
 use crate::control::Ask;
 use crate::core::{self, Own, Said, Tree};
-use crate::pass::{self, Mode};
+use crate::pass::{self, Mode, Pass};
 use crate::peers::Phase;
 use crate::settings::{Peer, Place, Settings};
 use crate::source::Running;
@@ -304,16 +304,9 @@ fn arrived(
 fn verify(call: &Call, place: &Place, settings: &Settings, own: &Own) {
     let Some(record) = &own.latest else { return };
     for peer in settings.peers.iter().filter(|peer| record.in_sync.contains(&peer.name)) {
-        let passed = pass::pass(
-            place,
-            settings,
-            peer,
-            &record.generation,
-            Mode::Verify,
-            call.deadline.instant(),
-            &call.log,
-        );
-        match passed {
+        let (generation, deadline) = (&record.generation, call.deadline.instant());
+        let verify = Pass { place, settings, peer, generation, mode: Mode::Verify, deadline };
+        match verify.run(&call.log) {
             Ok(passed) if passed.repaired.is_empty() => {
                 call.log.info(format_args!("{} has no drift", peer.name))
             }

@@ -118,77 +118,160 @@ impl From<Silence> for Trouble {
     }
 }
 
-/// Sends everything that differs to a peer, and sees to it that peer and cluster know that it is complete.
-///
-/// # Errors
-/// What kept it from being complete. What was sent until then stays; the next pass goes on from there.
-pub(crate) fn pass(
-    place: &Place,
-    settings: &Settings,
-    peer: &Peer,
-    generation: &Generation,
-    mode: Mode,
-    deadline: Instant,
-    log: &Log,
-) -> Result<Passed, Trouble> {
-    let lock = wait_for_lock(place, &peer.name, deadline)?;
-    let mut state = peer_files::of_generation(place, &peer.name, generation.number);
-    let followed = state.phase == Phase::Following && mode != Mode::Whole;
-    let begun = peer_files::boot_seconds();
-    peer_files::end_returned(place, &peer.name);
-    state.sending = true;
-    if !followed {
-        state.phase = Phase::Syncing;
-    }
-    peer_files::save(place, &peer.name, &state)?;
-    let sent = exchange(place, settings, peer, generation, mode, &state, deadline);
-    let attempt = sent.and_then(|sent| {
-        // Bounded by itself: the pass may have ages, a cluster that does not answer has not.
-        let until = deadline.min(Instant::now() + JOINING);
-        standing::join(place, settings, &peer.name, until, log)?;
-        Ok(sent)
-    });
-    match &attempt {
-        Ok((passed, canary)) => {
-            state.phase = Phase::Following;
-            state.last_success = Some(peer_files::boot_seconds());
-            (state.behind_since, state.failing_since, state.trouble, state.held) = (None, None, None, None);
-            state.sending = false;
-            state.canary = *canary;
-            state.saved = passed.saved;
-            state.entries = passed.entries;
-            hold::used(place, &peer.name);
+/// A pass that is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass<'a> {
+    /// Where everything of the dataset is.
+    pub(crate) place: &'a Place,
+    /// What its parameters mean here.
+    pub(crate) settings: &'a Settings,
+    /// To whom.
+    pub(crate) peer: &'a Peer,
+    /// Of which generation, whose source this node is.
+    pub(crate) generation: &'a Generation,
+    /// What kind.
+    pub(crate) mode: Mode,
+    /// When it is ended at the latest.
+    pub(crate) deadline: Instant,
+}
+
+impl Pass<'_> {
+    /// Sends everything that differs, and sees to it that peer and cluster know that it is complete.
+    ///
+    /// # Errors
+    /// What kept it from being complete. What was sent until then stays; the next pass goes on from there.
+    pub(crate) fn run(&self, log: &Log) -> Result<Passed, Trouble> {
+        let Pass { place, settings, peer, generation, mode, deadline } = *self;
+        let lock = wait_for_lock(place, &peer.name, deadline)?;
+        let mut state = peer_files::of_generation(place, &peer.name, generation.number);
+        let followed = state.phase == Phase::Following && mode != Mode::Whole;
+        let begun = peer_files::boot_seconds();
+        peer_files::end_returned(place, &peer.name);
+        state.sending = true;
+        if !followed {
+            state.phase = Phase::Syncing;
         }
-        Err(trouble) => {
-            if let Kind::Held(n) = trouble.kind {
-                if state.held.is_none() {
-                    hold::begin(place, settings, &peer.name)?;
+        peer_files::save(place, &peer.name, &state)?;
+        let sent = self.exchange(&state);
+        let attempt = sent.and_then(|sent| {
+            // Bounded by itself: the pass may have ages, a cluster that does not answer has not.
+            let until = deadline.min(Instant::now() + JOINING);
+            standing::join(place, settings, &peer.name, until, log)?;
+            Ok(sent)
+        });
+        match &attempt {
+            Ok((passed, canary)) => {
+                state.phase = Phase::Following;
+                state.last_success = Some(peer_files::boot_seconds());
+                (state.behind_since, state.failing_since, state.trouble, state.held) =
+                    (None, None, None, None);
+                state.sending = false;
+                state.canary = *canary;
+                state.saved = passed.saved;
+                state.entries = passed.entries;
+                hold::used(place, &peer.name);
+            }
+            Err(trouble) => {
+                if let Kind::Held(n) = trouble.kind {
+                    if state.held.is_none() {
+                        hold::begin(place, settings, &peer.name)?;
+                    }
+                    state.held = Some(n);
                 }
-                state.held = Some(n);
+                if !followed {
+                    state.phase = Phase::Lost;
+                }
+                if !matches!(trouble.kind, Kind::Held(_)) {
+                    state.failing_since.get_or_insert(begun);
+                }
+                if state.trouble.as_ref() != Some(&trouble.text) {
+                    log.warning(format_args!("whole pass to {}: {trouble}", peer.name));
+                }
+                state.trouble = Some(trouble.text.clone());
             }
-            if !followed {
-                state.phase = Phase::Lost;
-            }
-            if !matches!(trouble.kind, Kind::Held(_)) {
-                state.failing_since.get_or_insert(begun);
-            }
-            if state.trouble.as_ref() != Some(&trouble.text) {
-                log.warning(format_args!("whole pass to {}: {trouble}", peer.name));
-            }
-            state.trouble = Some(trouble.text.clone());
         }
-    }
-    peer_files::save(place, &peer.name, &state)?;
-    drop(lock);
-    if attempt.is_ok() && !followed {
-        // So that it can be promoted from now on, and not from its next monitor on.
-        let looked = ask(place, settings, peer, Ask::Look, deadline);
-        if let Err(trouble) = looked {
-            log.info(format_args!("{} hears of it at its next monitor: {trouble}", peer.name));
+        peer_files::save(place, &peer.name, &state)?;
+        drop(lock);
+        if attempt.is_ok() && !followed {
+            // So that it can be promoted from now on, and not from its next monitor on.
+            let looked = ask(place, settings, peer, Ask::Look, deadline);
+            if let Err(trouble) = looked {
+                log.info(format_args!("{} hears of it at its next monitor: {trouble}", peer.name));
+            }
+            standing::tell_of_peers(place, settings, deadline, log);
         }
-        standing::tell_of_peers(place, settings, deadline, log);
+        attempt.map(|(passed, _)| passed)
     }
-    attempt.map(|(passed, _)| passed)
+
+    /// The pass itself, between the two nodes. Gives the canary's number from before it began, too.
+    fn exchange(&self, state: &PeerState) -> Result<(Passed, u64), Trouble> {
+        let Pass { place, settings, peer, generation, mode, deadline } = *self;
+        let begun = SystemTime::now();
+        let (own, held) = may_send(place, settings, generation)?;
+        let user = Key::user(generation);
+        let secret = token(place, settings, generation)?;
+        let route = Route { settings, peer, user: &user, secret: &secret, from: held.path() };
+        let claimed = claim(place, settings, peer, generation, deadline)?;
+        // An empty tree has nothing that could be set aside; to ask for every file whether it has costs time.
+        let aside =
+            claimed.said.tree == Tree::Filled && (core::sets_aside(&claimed.own) || mode == Mode::Verify);
+        let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
+        let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
+        // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
+        let canary = tree::canary(held.path()).unwrap_or(0);
+        let released = hold::released(place, settings, &peer.name, state)?;
+        let (mut rounds, runs) = (0, Cell::new(0));
+        let report = loop {
+            let run = guarded(
+                settings,
+                released,
+                |max_delete| {
+                    // Each run has a directory of its own: in that of an earlier one it would overwrite what that has set aside.
+                    runs.set(runs.get() + 1);
+                    let aside = whole.aside.as_ref().map(|name| format!("{name}-{}", runs.get()));
+                    route.whole(&Whole { max_delete, aside, ..whole.clone() })
+                },
+                None,
+                |report| report.files,
+                deadline,
+            );
+            let (report, vanished) = match run {
+                Err(Trouble { kind: Kind::Held(n), .. }) => {
+                    return Err(Trouble::new(Kind::Held(n), hold::explain(place, settings, n)));
+                }
+                other => other?,
+            };
+            // Nothing tells of changes any more: what vanished may have been renamed. A tree in which something vanishes all the time
+            // is as complete after a few rounds as it will be.
+            rounds += 1;
+            if !(vanished && mode == Mode::Last && rounds < ROUNDS) {
+                break report;
+            }
+        };
+        marks(place, &route, own.latest.as_ref().map_or(0, |record| record.dataset), canary, deadline)?;
+        let complete = ask(place, settings, peer, Ask::Complete(generation.clone()), deadline)?;
+        if complete.own.generation() != Some(generation) || complete.own.standing != Standing::InSync {
+            let why = complete.refuses.unwrap_or_else(|| "it does not hold itself to be in sync".to_owned());
+            return Err(refused(peer, format!("had everything sent to it, but {why}")));
+        }
+        let passed = Passed {
+            entries: report.files,
+            transferred: report.transferred,
+            deleted: report.deleted,
+            saved: complete.saved,
+            repaired: if mode == Mode::Verify { drift(settings, report.changes, begun) } else { Vec::new() },
+        };
+        Ok((passed, canary))
+    }
+
+    /// The same as a job of its own, which does nothing before it is on file and can be found.
+    fn launch(&self) -> Result<Identity, Failure> {
+        let Pass { place, settings, peer, .. } = *self;
+        result_file(place, &peer.name).remove()?;
+        source::job(place, &settings.dataset, &peer.name, |log| {
+            let _nobody_to_tell = result_file(place, &peer.name).save(&self.run(log));
+        })
+    }
 }
 
 /// Waits for whoever sends to the peer now. (Longer steps than the lock's own: a pass may take hours.)
@@ -241,73 +324,6 @@ pub(crate) fn token(place: &Place, settings: &Settings, generation: &Generation)
     let secret = place.secret("push");
     keys::write_secret(&secret, &format!("{}\n", key.token(&settings.dataset, generation))).map_err(here)?;
     Ok(secret)
-}
-
-/// The pass itself, between the two nodes. Gives the canary's number from before it began, too.
-fn exchange(
-    place: &Place,
-    settings: &Settings,
-    peer: &Peer,
-    generation: &Generation,
-    mode: Mode,
-    state: &PeerState,
-    deadline: Instant,
-) -> Result<(Passed, u64), Trouble> {
-    let begun = SystemTime::now();
-    let (own, held) = may_send(place, settings, generation)?;
-    let user = Key::user(generation);
-    let secret = token(place, settings, generation)?;
-    let route = Route { settings, peer, user: &user, secret: &secret, from: held.path() };
-    let claimed = claim(place, settings, peer, generation, deadline)?;
-    // An empty tree has nothing that could be set aside; to ask for every file whether it has costs time.
-    let aside = claimed.said.tree == Tree::Filled && (core::sets_aside(&claimed.own) || mode == Mode::Verify);
-    let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
-    let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
-    // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
-    let canary = tree::canary(held.path()).unwrap_or(0);
-    let released = hold::released(place, settings, &peer.name, state)?;
-    let (mut rounds, runs) = (0, Cell::new(0));
-    let report = loop {
-        let run = guarded(
-            settings,
-            released,
-            |max_delete| {
-                // Each run has a directory of its own: in that of an earlier one it would overwrite what that has set aside.
-                runs.set(runs.get() + 1);
-                let aside = whole.aside.as_ref().map(|name| format!("{name}-{}", runs.get()));
-                route.whole(&Whole { max_delete, aside, ..whole.clone() })
-            },
-            None,
-            |report| report.files,
-            deadline,
-        );
-        let (report, vanished) = match run {
-            Err(Trouble { kind: Kind::Held(n), .. }) => {
-                return Err(Trouble::new(Kind::Held(n), hold::explain(place, settings, n)));
-            }
-            other => other?,
-        };
-        // Nothing tells of changes any more: what vanished may have been renamed. A tree in which something vanishes all the time
-        // is as complete after a few rounds as it will be.
-        rounds += 1;
-        if !(vanished && mode == Mode::Last && rounds < ROUNDS) {
-            break report;
-        }
-    };
-    marks(place, &route, own.latest.as_ref().map_or(0, |record| record.dataset), canary, deadline)?;
-    let complete = ask(place, settings, peer, Ask::Complete(generation.clone()), deadline)?;
-    if complete.own.generation() != Some(generation) || complete.own.standing != Standing::InSync {
-        let why = complete.refuses.unwrap_or_else(|| "it does not hold itself to be in sync".to_owned());
-        return Err(refused(peer, format!("had everything sent to it, but {why}")));
-    }
-    let passed = Passed {
-        entries: report.files,
-        transferred: report.transferred,
-        deleted: report.deleted,
-        saved: complete.saved,
-        repaired: if mode == Mode::Verify { drift(settings, report.changes, begun) } else { Vec::new() },
-    };
-    Ok((passed, canary))
 }
 
 /// Of what differed, that which has not changed here of late.
@@ -469,29 +485,15 @@ pub(crate) fn revive(place: &Place, settings: &Settings, peer: &Peer, generation
     if state.held.is_some() && recent && !hold::is_asked_for(place, &peer.name) {
         return;
     }
-    if let Err(failure) = launch(place, settings, peer, generation, Mode::Whole, Instant::now() + LONGEST) {
+    let deadline = Instant::now() + LONGEST;
+    let whole = Pass { place, settings, peer, generation, mode: Mode::Whole, deadline };
+    if let Err(failure) = whole.launch() {
         log.warning(format_args!("a pass to {} cannot be started: {}", peer.name, failure.reason));
     }
 }
 
 fn result_file(place: &Place, peer: &str) -> StateFile {
     StateFile::new(place.run.join("jobs").join(format!("{}.result", ocf::file_name(peer))))
-}
-
-/// A pass as a job of its own, which does nothing before it is on file and can be found.
-fn launch(
-    place: &Place,
-    settings: &Settings,
-    peer: &Peer,
-    generation: &Generation,
-    mode: Mode,
-    deadline: Instant,
-) -> Result<Identity, Failure> {
-    result_file(place, &peer.name).remove()?;
-    source::job(place, &settings.dataset, &peer.name, |log| {
-        let result = pass(place, settings, peer, generation, mode, deadline, log);
-        let _nobody_to_tell = result_file(place, &peer.name).save(&result);
-    })
 }
 
 /// Passes to several peers at the same time, each to its end or to the deadline; all are gone when this returns.
@@ -506,7 +508,10 @@ pub(crate) fn drain(
     let until = deadline.checked_sub(ENDING).unwrap_or(deadline);
     let started: Vec<(&Peer, Result<Identity, Failure>)> = peers
         .iter()
-        .map(|peer| (*peer, launch(place, settings, peer, generation, Mode::Last, until)))
+        .map(|peer| {
+            let last = Pass { place, settings, peer, generation, mode: Mode::Last, deadline: until };
+            (*peer, last.launch())
+        })
         .collect();
     let running = || started.iter().any(|(_, job)| job.as_ref().is_ok_and(Identity::is_alive));
     while running() && Instant::now() < until {

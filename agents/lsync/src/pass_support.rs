@@ -155,17 +155,14 @@ impl Bench {
         self.set_state(&state);
     }
 
-    pub(crate) fn exchange(&self, mode: Mode) -> Result<(Passed, u64), Trouble> {
+    pub(crate) fn pass(&self, mode: Mode) -> Pass<'_> {
         let deadline = Instant::now() + Duration::from_secs(120);
-        exchange(
-            &self.place,
-            &self.settings,
-            &self.settings.peers[0],
-            &self.generation,
-            mode,
-            &self.state(),
-            deadline,
-        )
+        let (place, settings, generation) = (&self.place, &self.settings, &self.generation);
+        Pass { place, settings, peer: &settings.peers[0], generation, mode, deadline }
+    }
+
+    pub(crate) fn exchange(&self, mode: Mode) -> Result<(Passed, u64), Trouble> {
+        self.pass(mode).exchange(&self.state())
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {

@@ -347,18 +347,7 @@ fn what_becomes_of_a_pass_is_on_file() {
     bench.write("file", "x");
     bench.answers(Standing::InSync, Some("not now"));
     bench.set_state(&PeerState::default());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let run = |mode| {
-        pass(
-            &bench.place,
-            &bench.settings,
-            &bench.settings.peers[0],
-            &bench.generation,
-            mode,
-            deadline,
-            &quiet(),
-        )
-    };
+    let run = |mode| bench.pass(mode).run(&quiet());
     assert_eq!(run(Mode::Whole).unwrap_err().kind, Kind::Refused);
     let state = bench.state();
     assert_eq!((state.generation, state.phase), (3, Phase::Lost));
@@ -374,15 +363,7 @@ fn one_sends_to_a_peer_at_a_time() {
     let bench = Bench::new();
     let _held = PidLock::at(bench.place.peer_lock("n2")).try_lock().unwrap();
     let soon = Instant::now() + Duration::from_millis(50);
-    let result = pass(
-        &bench.place,
-        &bench.settings,
-        &bench.settings.peers[0],
-        &bench.generation,
-        Mode::Whole,
-        soon,
-        &quiet(),
-    );
+    let result = Pass { deadline: soon, ..bench.pass(Mode::Whole) }.run(&quiet());
     assert_eq!(result.unwrap_err().kind, Kind::Here);
 }
 

@@ -10,7 +10,7 @@ use crate::core::Generation;
 use crate::excludes::Excludes;
 use crate::keys::Key;
 use crate::lsyncd::SUCCESS;
-use crate::pass::{self, Kind, Mode, Trouble};
+use crate::pass::{self, Kind, Mode, Pass, Trouble};
 use crate::peers::{PeerState, Phase};
 use crate::settings::{Peer, Place, Settings};
 use crate::transfer::{self, Changes, Route};
@@ -83,7 +83,16 @@ fn known(place: &Place, peer: &str, log: &Log) -> Option<(Settings, Peer, Genera
 /// the monitor brings it back.
 pub(crate) fn full(place: &Place, peer: &str, log: &Log) -> u8 {
     let Some((settings, peer, generation)) = known(place, peer, log) else { return retry() };
-    match pass::pass(place, &settings, &peer, &generation, Mode::Whole, Instant::now() + LONGEST, log) {
+    let deadline = Instant::now() + LONGEST;
+    let whole = Pass {
+        place,
+        settings: &settings,
+        peer: &peer,
+        generation: &generation,
+        mode: Mode::Whole,
+        deadline,
+    };
+    match whole.run(log) {
         Ok(passed) => {
             log.info(format_args!(
                 "{} has the whole tree: {} entries, {} sent",
