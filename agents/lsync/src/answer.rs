@@ -2,8 +2,8 @@
 //! asked for into the file that the daemon then sends. What each question makes this node do is told at [`Ask`].
 
 use crate::control::{Answer, Ask, Question};
-use crate::core::{self, Own, Standing, Tree};
-use crate::keys::replace;
+use crate::core::{self, Generation, Own, Standing, Tree};
+use crate::keys::{Key, replace};
 use crate::settings::{Place, Settings, TREE_MARKER};
 use crate::{ask, own, receiver, saved, standing, tree};
 use ocf::{Failure, Log, StateFile};
@@ -106,6 +106,12 @@ pub(crate) fn respond(
     ask::remove_stale(&place.answers(), STALE);
     let own = act(place, settings, &question.what, deadline, log, cluster)?;
     let mut answer = how_it_stands(place, settings, own);
+    if let Ask::Complete(generation) = &question.what
+        && !was_claimed(place, generation)
+    {
+        let started = format!("{} has started anew since the pass began", settings.node);
+        answer.refuses.get_or_insert(started);
+    }
     // It may be taken for an acknowledgement: what a power cut here would take back must not be in it.
     if matches!(question.what, Ask::State | Ask::Look)
         && let Err(failure) = make_durable(&settings.source)
@@ -159,12 +165,13 @@ fn act(
                 // and would come to lie over what is newer.
                 receiver::end_transfers(place, settings, deadline)?;
                 tree::prepare(&settings.source)?;
+                fs::write(place.claimed(), Key::user(generation))?;
             }
             Ok(own)
         }
         Ask::Complete(generation) => {
             let before = own::load(place)?;
-            if !before.accepts(generation) {
+            if !before.accepts(generation) || !was_claimed(place, generation) {
                 return Ok(before);
             }
             make_durable(&settings.source)?;
@@ -176,6 +183,12 @@ fn act(
             own::update(place, settings, deadline, |own| core::completed(own, generation))
         }
     }
+}
+
+/// Whether this generation has claimed this node since it started. What was received before that may have gone with a power cut, before
+/// it was on the disk.
+fn was_claimed(place: &Place, generation: &Generation) -> bool {
+    fs::read_to_string(place.claimed()).is_ok_and(|claimed| claimed == Key::user(generation))
 }
 
 /// What is known after a look at the cluster; what was known before if it cannot be asked.
@@ -215,6 +228,12 @@ fn how_it_stands(place: &Place, settings: &Settings, own: Own) -> Answer {
 /// Why no pass is to come, though its generation may be right.
 fn refusal(place: &Place, settings: &Settings, own: &Own, set_aside: u64) -> Option<String> {
     let source = settings.source.display();
+    if place.promoted().exists() {
+        return Some(format!(
+            "{} has not been demoted yet, what runs there may still write to its tree",
+            settings.node
+        ));
+    }
     let unmarked = match tree::marker(&settings.source) {
         Ok(marker) => marker.is_none(),
         Err(failure) => return Some(failure.reason),

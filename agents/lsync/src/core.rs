@@ -470,6 +470,13 @@ pub(crate) fn restored(own: &Own, view: &View) -> Option<Record> {
     (view.quorum && behind && !better).then(|| latest.clone())
 }
 
+/// Whether the cluster's record is another generation's, and not one that [`restored`] is to replace: this source can have nobody
+/// join or leave, and acknowledges nothing, until somebody opens a generation upon what either of the two knows.
+pub(crate) fn superseded(own: &Own, cluster: Option<&Record>) -> bool {
+    let Some((latest, cluster)) = own.latest.as_ref().zip(cluster) else { return false };
+    own.is_source() && latest.generation != cluster.generation && !latest.goes_on_from(cluster)
+}
+
 /// This node, the source, once the cluster was seen to hold a changed record of its generation.
 #[must_use]
 pub(crate) fn confirmed(own: &Own, cluster: &Record) -> Own {

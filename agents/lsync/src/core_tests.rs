@@ -535,3 +535,25 @@ fn a_refusal_says_what_was_found_and_what_to_do() {
         assert!(text.contains(found) && text.contains(to_do) && !text.contains('\n'), "{text}");
     }
 }
+
+#[test]
+fn a_source_whose_generation_the_cluster_does_not_hold_makes_way() {
+    let here = record(&["a", "b"]);
+    let leads = own(&here, LEADS);
+    // Its own, further on, gone back or lost: that is written again.
+    let older = Record { generation: generation(2, 0x22, "c"), ..here.clone() };
+    let gone_back = Record { change: 3, ..here.clone() };
+    for good in [None, Some(&here), Some(&gone_back), Some(&older)] {
+        assert!(!superseded(&leads, good), "{good:?}");
+    }
+    let twice = Record { generation: generation(3, 0x34, "b"), ..here.clone() };
+    let in_ignorance = Record { upon: None, ..next() };
+    for other in [&twice, &in_ignorance] {
+        assert_eq!(learn(&leads, Some(other)), leads, "it is not followed");
+        assert!(superseded(&leads, Some(other)));
+        assert!(!superseded(&own(&here, Standing::InSync), Some(other)), "a replica leads nothing");
+    }
+    // It was the one in ignorance.
+    let acknowledged_since = Record { change: 5, shared: 5, ..record(&["a", "c"]) };
+    assert!(superseded(&own(&next(), OPENED), Some(&acknowledged_since)));
+}

@@ -1,9 +1,9 @@
 //! The promoted role: this node's tree is the source, lsyncd runs, and the agent keeps account of who has what.
 
 use crate::control::Ask;
-use crate::core::{self, Own, Said, Tree};
+use crate::core::{self, Generation, Own, Said, Tree};
 use crate::pass::{self, Mode, Pass};
-use crate::peers::Phase;
+use crate::peers::{PeerState, Phase};
 use crate::settings::{Peer, Place, Settings};
 use crate::source::Running;
 use crate::{answer, ask, own, peer_files, receiver, report, source, standing, tree};
@@ -37,6 +37,7 @@ pub(crate) fn promote(call: &Call, place: &Place, settings: &Settings) -> Result
     let (own, sight) = standing::open(place, settings, deadline, &call.log)?;
     let generation = own.generation().ok_or_else(|| Failure::generic("no generation was opened"))?;
     let device = tree::device(&settings.source)?;
+    source::role_begins(place)?;
     source::start(place, settings, generation, device, deadline)?;
     standing::tell(place, settings, &own, &sight, deadline, &call.log);
     Ok(())
@@ -53,6 +54,7 @@ pub(crate) fn demote(call: &Call, place: &Place, settings: &Settings) -> Result<
     if own.is_source() {
         drain(call, place, settings, &own);
     }
+    source::role_ended(place)?;
     let own = own::update(place, settings, deadline, core::demoted)?;
     // Whatever a monitor may have begun meanwhile.
     source::end_jobs(place, deadline)?;
@@ -112,10 +114,14 @@ pub(crate) fn monitor(
     let deadline = call.deadline.instant();
     let mut own = own::load(place)?;
     let observing = call.action == ocf::Action::Monitor && !call.is_probe();
+    let mut superseded = None;
     let forgotten = observing && standing::may_be_forgotten(place, settings, deadline);
     if observing && (forgotten || standing::cib_changed(place)) {
         match standing::restore(place, settings, standing::soon(&call.deadline), &call.log) {
-            Ok(seen) => own = seen,
+            Ok(seen) => {
+                own = seen.own;
+                superseded = seen.record.filter(|record| core::superseded(&own, Some(record)));
+            }
             Err(failure) => call.log.warning(failure.reason),
         }
     }
@@ -129,6 +135,14 @@ pub(crate) fn monitor(
         return Err(failed(format!(
             "generation {newest} was opened since this node opened {}: it is not the source any more",
             running.generation.number
+        )));
+    }
+    if let Some(record) = superseded {
+        // Seen anew by the next monitor too, if anything keeps this one's word from being heeded.
+        standing::forget_cib(place);
+        return Err(failed(format!(
+            "the cluster holds generation {} for the latest, and this node leads {}: one of the two has to be left for a new one",
+            record.generation, running.generation
         )));
     }
     if let Some(record) = &own.latest {
@@ -154,7 +168,7 @@ pub(crate) fn monitor(
     let degraded = judge(settings, &own);
     match call.check_level {
         0 => {}
-        1..20 => end_to_end(call, place, settings, &own).map_err(|failure| failed(failure.reason))?,
+        1..20 => end_to_end(call, place, settings).map_err(|failure| failed(failure.reason))?,
         _ => verify(call, place, settings, &own),
     }
     Ok(degraded.map_or(Status::Promoted, Status::DegradedPromoted))
@@ -213,6 +227,10 @@ fn look_after_peers(call: &Call, place: &Place, settings: &Settings, own: &mut O
     }
     let in_sync = |name: &str| own.latest.as_ref().is_some_and(|record| record.in_sync.contains(name));
     for (name, state) in &states {
+        if waits_to_join(state) && !in_sync(name) && !report::straggles(state, now, settings.lost_after) {
+            join_late(call, place, settings, name, &generation);
+            continue;
+        }
         // A whole pass is the only way back. One that is due comes by lsyncd first.
         let due =
             state.phase == Phase::Syncing && state.failing_since.is_none() && report::lag(state, now) < FIRST;
@@ -227,6 +245,20 @@ fn look_after_peers(call: &Call, place: &Place, settings: &Settings, own: &mut O
     standing::tell_people(place, settings, own, tree, call.deadline.instant(), &call.log);
 }
 
+fn waits_to_join(state: &PeerState) -> bool {
+    state.phase == Phase::Following && state.joining
+}
+
+/// A peer that is still to get what had been acknowledged; nothing while something is sent to it, which has it join by itself.
+fn join_late(call: &Call, place: &Place, settings: &Settings, name: &str, generation: &Generation) {
+    let Some(peer) = settings.peer(name) else { return };
+    let Ok(_lock) = PidLock::at(place.peer_lock(name)).try_lock() else { return };
+    let mut state = peer_files::of_generation(place, name, generation.number);
+    if waits_to_join(&state) && !peer_files::has_returned(place, name) {
+        pass::join_late(place, settings, peer, &mut state, &call.log);
+    }
+}
+
 /// Why this source counts as degraded, if that is asked for.
 fn judge(settings: &Settings, own: &Own) -> Option<String> {
     let record = own.latest.as_ref()?;
@@ -236,44 +268,58 @@ fn judge(settings: &Settings, own: &Own) -> Option<String> {
 }
 
 /// Level 10: a number is written into the tree and seen on every replica in sync. Success means that everything written before is there,
-/// and stays whichever of them takes over.
-fn end_to_end(call: &Call, place: &Place, settings: &Settings, own: &Own) -> Result<(), Failure> {
-    let Some(record) = &own.latest else { return Ok(()) };
+/// and stays whichever of them takes over. Begins anew with those who are left when one is taken out of the set meanwhile.
+fn end_to_end(call: &Call, place: &Place, settings: &Settings) -> Result<(), Failure> {
     // What a power cut here takes back must not have been acknowledged.
     answer::make_durable(&settings.source)?;
-    let number = tree::canary(&settings.source).unwrap_or(0) + 1;
-    tree::write_canary(&settings.source, number)?;
-    let peers: Vec<&Peer> =
-        settings.peers.iter().filter(|peer| record.in_sync.contains(&peer.name)).collect();
-    if peers.len() < settings.min_peers {
-        return Err(Failure::generic(format!(
-            "{} replicas in sync, expected at least {}: nothing is acknowledged",
-            peers.len(),
-            settings.min_peers
-        )));
+    loop {
+        let own = own::load(place)?;
+        let Some(record) = own.latest.as_ref().filter(|_| own.is_source()) else {
+            return Err(Failure::generic("this node is not the source any more: nothing is acknowledged"));
+        };
+        let number = tree::canary(&settings.source).unwrap_or(0) + 1;
+        tree::write_canary(&settings.source, number)?;
+        let in_sync = |peer: &&Peer| record.in_sync.contains(&peer.name);
+        let peers: Vec<&Peer> = settings.peers.iter().filter(in_sync).collect();
+        if peers.len() < settings.min_peers {
+            return Err(Failure::generic(format!(
+                "{} replicas in sync, expected at least {}: nothing is acknowledged",
+                peers.len(),
+                settings.min_peers
+            )));
+        }
+        let waited = call.deadline.wait_for("every replica in sync to get what was written", LOOK, || {
+            let has =
+                |peer: &&Peer| peer_files::load(place, &peer.name).is_ok_and(|state| state.canary >= number);
+            let all = peers.iter().all(has).then_some(true);
+            let same = || Ok::<_, Failure>(own::load(place)?.latest.as_ref() == Some(record));
+            Ok(if all.is_none() && !same()? { Some(false) } else { all })
+        });
+        if waited? {
+            let mut have: Vec<(String, Said)> = Vec::new();
+            for peer in &peers {
+                have.extend(
+                    arrived(call, place, settings, peer, record, number)
+                        .map(|said| (peer.name.clone(), said)),
+                );
+            }
+            if have.len() == peers.len()
+                && standing::acknowledge(place, settings, &have, number, call.deadline.instant())?
+            {
+                return Ok(());
+            }
+        }
+        if call.deadline.is_over() {
+            return Err(call.deadline.missed(
+                "what was written to be seen on the same replicas that the cluster holds to be in sync",
+            ));
+        }
+        std::thread::sleep(LOOK);
     }
-    call.deadline.wait_for("every replica in sync to get what was written", LOOK, || {
-        let has =
-            |peer: &&Peer| peer_files::load(place, &peer.name).is_ok_and(|state| state.canary >= number);
-        Ok(peers.iter().all(has).then_some(()))
-    })?;
-    let mut have: Vec<(String, Said)> = Vec::new();
-    for peer in &peers {
-        have.push((peer.name.clone(), arrived(call, place, settings, peer, record, number)?));
-    }
-    let sight = standing::look(place, &settings.dataset, call.deadline.instant())?;
-    let own =
-        own::update(place, settings, call.deadline.instant(), |own| core::learn(own, sight.record.as_ref()))?;
-    let view = sight.view(settings, Tree::Filled);
-    if settings.min_peers > 0 && !core::acknowledged(&own, &view, &have, settings.min_peers) {
-        return Err(Failure::generic(
-            "the replicas have everything, but it does not count as acknowledged: who is in sync changed meanwhile, or there is no quorum",
-        ));
-    }
-    Ok(())
 }
 
-/// Reads the canary back from a replica, with the record by which the replica knows that it is in sync.
+/// Reads the canary back from a replica, with the record by which the replica knows that it is in sync: `None` if it does not know that yet, or
+/// does not answer.
 fn arrived(
     call: &Call,
     place: &Place,
@@ -281,23 +327,24 @@ fn arrived(
     peer: &Peer,
     record: &core::Record,
     number: u64,
-) -> Result<Said, Failure> {
-    let mut what = Ask::State;
-    loop {
-        let answer = ask::ask(place, settings, peer, what, call.deadline.instant())
-            .map_err(|silence| Failure::generic(silence.to_string()))?;
+) -> Option<Said> {
+    // It may not have seen the record's last change; then it is asked to look.
+    for what in [Ask::State, Ask::Look] {
+        let answer = match ask::ask(place, settings, peer, what, call.deadline.instant()) {
+            Ok(answer) => answer,
+            Err(silence) => {
+                call.log.info(format_args!("nothing is acknowledged yet: {silence}"));
+                return None;
+            }
+        };
         let knows = answer.own.standing == core::Standing::InSync
             && answer.said.id == record.generation.id
             && answer.said.change >= record.change;
         if answer.canary.is_some_and(|canary| canary >= number) && knows {
-            return Ok(answer.said);
+            return Some(answer.said);
         }
-        if call.deadline.is_over() {
-            return Err(call.deadline.missed(&format!("what was written to be seen on {}", peer.name)));
-        }
-        what = Ask::Look;
-        std::thread::sleep(LOOK);
     }
+    None
 }
 
 /// Level 20: every replica in sync is compared by content, and what differs is repaired and reported.

@@ -249,6 +249,7 @@ fn stop(call: &Call) -> Result<(), Failure> {
         return plain::stop(call);
     }
     crate::source::stop(&place, call.deadline.instant())?;
+    crate::source::role_ended(&place)?;
     let started = call.state_file().load::<Started>();
     let known = settings(&place).or_else(|failure| match started {
         Ok(Some(it)) => Ok(Settings::to_stop(&ocf::file_name(call.resource()), &it.source, it.port)),

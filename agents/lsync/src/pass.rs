@@ -156,15 +156,21 @@ impl Pass<'_> {
         let attempt = sent.and_then(|sent| {
             // Bounded by itself: the pass may have ages, a cluster that does not answer has not.
             let until = deadline.min(Instant::now() + JOINING);
-            standing::join(place, settings, &peer.name, until, log)?;
-            Ok(sent)
+            let joined = standing::join(place, settings, &peer.name, sent.1, until, log)?;
+            if !joined && mode == Mode::Last {
+                let text =
+                    format!("{} lacks what was acknowledged while everything was sent to it", peer.name);
+                return Err(Trouble::new(Kind::Failed, text));
+            }
+            Ok((sent, joined))
         });
         match &attempt {
-            Ok((passed, canary)) => {
+            Ok(((passed, canary), joined)) => {
                 state.phase = Phase::Following;
                 state.last_success = Some(peer_files::boot_seconds());
-                (state.behind_since, state.failing_since, state.trouble, state.held) =
-                    (None, None, None, None);
+                (state.failing_since, state.trouble, state.held) = (None, None, None);
+                state.behind_since = (!joined).then_some(begun);
+                state.joining = !joined;
                 state.sending = false;
                 state.canary = *canary;
                 state.saved = passed.saved;
@@ -193,14 +199,9 @@ impl Pass<'_> {
         peer_files::save(place, &peer.name, &state)?;
         drop(lock);
         if attempt.is_ok() && !followed {
-            // So that it can be promoted from now on, and not from its next monitor on.
-            let looked = ask(place, settings, peer, Ask::Look, deadline);
-            if let Err(trouble) = looked {
-                log.info(format_args!("{} hears of it at its next monitor: {trouble}", peer.name));
-            }
-            standing::tell_of_peers(place, settings, deadline, log);
+            tell_of_joining(place, settings, peer, deadline, log);
         }
-        attempt.map(|(passed, _)| passed)
+        attempt.map(|((passed, _), _)| passed)
     }
 
     /// The pass itself, between the two nodes. Gives the canary's number from before it began, too.
@@ -250,7 +251,8 @@ impl Pass<'_> {
         };
         marks(place, &route, own.latest.as_ref().map_or(0, |record| record.dataset), canary, deadline)?;
         let complete = ask(place, settings, peer, Ask::Complete(generation.clone()), deadline)?;
-        if complete.own.generation() != Some(generation) || complete.own.standing != Standing::InSync {
+        let arrived = complete.own.generation() == Some(generation);
+        if !arrived || complete.own.standing != Standing::InSync || complete.refuses.is_some() {
             let why = complete.refuses.unwrap_or_else(|| "it does not hold itself to be in sync".to_owned());
             return Err(refused(peer, format!("had everything sent to it, but {why}")));
         }
@@ -272,6 +274,32 @@ impl Pass<'_> {
             let _nobody_to_tell = result_file(place, &peer.name).save(&self.run(log));
         })
     }
+}
+
+/// Tries to add a peer that has had its whole pass to those in sync, if it has by now what was acknowledged during that. Trouble is a line in
+/// the log, for it is tried again. Only for whoever holds the peer's lock.
+pub(crate) fn join_late(place: &Place, settings: &Settings, peer: &Peer, state: &mut PeerState, log: &Log) {
+    let deadline = Instant::now() + JOINING;
+    match standing::join(place, settings, &peer.name, state.canary, deadline, log) {
+        Ok(false) => {}
+        Ok(true) => {
+            state.joining = false;
+            log.info(format_args!("{} has what was acknowledged while it got the whole tree", peer.name));
+            if let Err(failure) = peer_files::save(place, &peer.name, state) {
+                log.warning(failure.reason);
+            }
+            tell_of_joining(place, settings, peer, deadline, log);
+        }
+        Err(failure) => log.warning(failure.reason),
+    }
+}
+
+/// Has a peer look at the cluster's record, so that it can be promoted from now on, and not from its next monitor on.
+fn tell_of_joining(place: &Place, settings: &Settings, peer: &Peer, deadline: Instant, log: &Log) {
+    if let Err(trouble) = ask(place, settings, peer, Ask::Look, deadline) {
+        log.info(format_args!("{} hears of it at its next monitor: {trouble}", peer.name));
+    }
+    standing::tell_of_peers(place, settings, deadline, log);
 }
 
 /// Waits for whoever sends to the peer now. (Longer steps than the lock's own: a pass may take hours.)

@@ -22,6 +22,9 @@ pub(crate) struct PeerState {
     /// Whether a push was begun and did not end well: its receiver may still write what it got, over what is newer.
     #[serde(default)]
     pub(crate) sending: bool,
+    /// Whether it has had its whole pass, and joins those in sync once it has what was acknowledged during that.
+    #[serde(default)]
+    pub(crate) joining: bool,
     /// Deletions that are held back, if any: how many.
     pub(crate) held: Option<u64>,
     /// Files that lie set aside on it.

@@ -168,7 +168,9 @@ pub(crate) fn changed(place: &Place, peer: &str, list: &[u8], log: &Log) -> u8 {
                 hold::used(place, &peer.name);
             }
             (state.failing_since, state.trouble, state.held) = (None, None, None);
+            let before = state.canary;
             push.account(&mut state, real, changes.canary, now, log);
+            push.join(&mut state, before, log);
             save(place, &peer, &state, SUCCESS, log)
         }
         Err(trouble) => {
@@ -282,6 +284,15 @@ impl Push<'_> {
         {
             log.warning(failure.reason);
         }
+    }
+
+    /// A peer that was still to get what had been acknowledged joins when it has it. Tried once here; the monitor goes on with it.
+    fn join(&self, state: &mut PeerState, before: u64, log: &Log) {
+        let wanted = standing::acknowledged(self.place, self.generation);
+        if !state.joining || wanted <= before || wanted > state.canary {
+            return;
+        }
+        pass::join_late(self.place, self.settings, self.peer, state, log);
     }
 
     /// What follows from a push that did not arrive.

@@ -362,7 +362,8 @@ fn wanted(
 ) -> Result<(String, String), Failure> {
     let key = Key::read(&settings.secret_file)?;
     let dataset = &settings.dataset;
-    let accepted = own.generation().filter(|it| own.accepts(it));
+    // While what runs here may write to the tree, nothing is received into it: what it writes then would be nobody's to set aside.
+    let accepted = own.generation().filter(|it| own.accepts(it) && !place.promoted().exists());
     let pusher = accepted.map(Key::user);
     let text = rsyncd::modules(&Modules {
         name: &settings.module(),

@@ -2,7 +2,7 @@
 
 use crate::core::{Own, Standing, Tree};
 use crate::settings::{Place, Settings};
-use crate::{own, receiver, saved, standing, tree};
+use crate::{own, receiver, saved, source, standing, tree};
 use ocf::{Call, Code, Failure, Notification, Status, When};
 
 /// Makes this node a replica: looks at what the cluster knows before anything may be received.
@@ -14,6 +14,9 @@ pub(crate) fn start(call: &Call, place: &Place, settings: &Settings) -> Result<(
     own_tree(place, settings, &own::load(place)?)?;
     tree::note_place(place, settings)?;
     tree::prepare(&settings.source)?;
+    source::role_ended(place)?;
+    // What was received by a pass that is still under way may have been cut off by whatever made this start necessary.
+    let _may_not_be_there = std::fs::remove_file(place.claimed());
     // Whatever was told before, the cluster may have forgotten.
     let _may_not_be_there = std::fs::remove_dir_all(place.attributes());
     let half = std::time::Instant::now() + call.deadline.remaining() / 2;
@@ -90,7 +93,7 @@ pub(crate) fn stop(call: &Call, place: &Place, settings: &Settings) -> Result<()
 /// # Errors
 /// Something of it is active.
 pub(crate) fn remains(place: &Place) -> Result<Status, Failure> {
-    if crate::source::running(place)?.is_some_and(|it| it.alive) {
+    if source::running(place)?.is_some_and(|it| it.alive) {
         return Err(Failure::generic(
             "lsyncd runs for this resource, and nothing is known of its start: stop it",
         ));

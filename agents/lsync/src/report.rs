@@ -39,6 +39,7 @@ pub(crate) fn word(state: &PeerState) -> &'static str {
         Phase::Syncing => "syncing",
         Phase::Lost => "unreachable",
         Phase::Following if state.failing_since.is_some() => "failing",
+        Phase::Following if state.joining => "syncing",
         Phase::Following => "ok",
     }
 }

@@ -172,6 +172,21 @@ impl Place {
         self.run.join("record.lock")
     }
 
+    /// The number up to which this source has acknowledged what was written.
+    pub(crate) fn acknowledged(&self) -> PathBuf {
+        self.run.join("acknowledged.json")
+    }
+
+    /// There while this node has the promoted role: what runs here may write to the tree.
+    pub(crate) fn promoted(&self) -> PathBuf {
+        self.run.join("promoted")
+    }
+
+    /// On a replica: the generation that has claimed it since it started.
+    pub(crate) fn claimed(&self) -> PathBuf {
+        self.run.join("claimed")
+    }
+
     /// [`PeerState`](crate::peers::PeerState) of a peer, on the source.
     pub(crate) fn peer(&self, name: &str) -> PathBuf {
         self.run.join("peers").join(format!("{}.json", ocf::file_name(name)))

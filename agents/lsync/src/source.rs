@@ -70,6 +70,29 @@ pub(crate) fn running(place: &Place) -> Result<Option<Running>, Failure> {
     }))
 }
 
+/// The promoted role begins: what runs on this node may write to the tree from now on, so nothing is to be received into it.
+///
+/// # Errors
+/// It cannot be noted.
+pub(crate) fn role_begins(place: &Place) -> Result<(), Failure> {
+    let file = place.promoted();
+    fs::write(&file, "").map_err(|error| Failure::generic(format!("{}: {error}", file.display())))
+}
+
+/// The promoted role has ended, and with it whatever wrote to the tree here.
+///
+/// # Errors
+/// It cannot be noted.
+pub(crate) fn role_ended(place: &Place) -> Result<(), Failure> {
+    let file = place.promoted();
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::generic(format!("{}: {error}", file.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The device that the tree was on when this generation's source was started, also after its end.
 pub(crate) fn known_device(place: &Place, generation: &Generation) -> Option<u64> {
     let on_file = |file: StateFile| file.load::<OnFile>().ok().flatten();

@@ -1,14 +1,15 @@
 //! How this node stands in the cluster: what it sees there, what it writes down of it, and what it tells. The decisions are those of
 //! [`core`]; here is the edge to Pacemaker's tools.
 
-use crate::core::{self, Own, Record, Refusal, Said, Tree, View};
+use crate::core::{self, Generation, Own, Record, Refusal, Said, Tree, View};
 use crate::peer_files;
 use crate::peers::{PeerState, Phase};
 use crate::settings::{Place, Settings};
 use crate::{own, report, source, tree};
 use cluster::{Cluster, Status, Written};
-use ocf::{Failure, Log};
+use ocf::{Failure, Log, StateFile};
 use process::PidLock;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -336,7 +337,8 @@ pub(crate) fn random() -> Result<u64, Failure> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Adds a replica that has had its whole pass to those in sync.
+/// Adds a replica that has had its whole pass, and everything up to the number `canary`, to those in sync. `false` if more than that was
+/// acknowledged meanwhile: it has to get that first.
 ///
 /// # Errors
 /// The cluster cannot be asked, or did not take it: the replica stays out, and is tried again.
@@ -344,12 +346,22 @@ pub(crate) fn join(
     place: &Place,
     settings: &Settings,
     peer: &str,
+    canary: u64,
     deadline: Instant,
     log: &Log,
-) -> Result<(), Failure> {
-    let changed = change(place, settings, deadline, log, |own, view| core::joined(own, view, peer))?;
-    if changed.latest.is_some_and(|record| record.in_sync.contains(peer)) {
-        return Ok(());
+) -> Result<bool, Failure> {
+    let lags = Cell::new(false);
+    let changed = change(place, settings, deadline, log, |own, view| {
+        let joined = core::joined(own, view, peer)?;
+        // Under the record's lock, which whoever acknowledges has too: nothing comes between this look and the write.
+        lags.set(acknowledged(place, &joined.generation) > canary);
+        (!lags.get()).then_some(joined)
+    })?;
+    if changed.own.latest.is_some_and(|record| record.in_sync.contains(peer)) {
+        return Ok(true);
+    }
+    if lags.get() {
+        return Ok(false);
     }
     Err(Failure::generic(format!(
         "{peer} has everything, but this node may not say so: no quorum, or no longer the source"
@@ -369,13 +381,54 @@ pub(crate) fn leave(
 ) -> Result<(), Failure> {
     for peer in peers {
         let changed = change(place, settings, deadline, log, |own, view| core::left(own, view, peer))?;
-        if changed.latest.is_some_and(|record| record.in_sync.contains(*peer)) {
+        if changed.own.latest.is_some_and(|record| record.in_sync.contains(*peer)) {
             return Err(Failure::generic(format!(
                 "{peer} lacks changes, but this node may not say so: no quorum, or no longer the source"
             )));
         }
     }
     Ok(())
+}
+
+/// The number up to which what was written in this generation was acknowledged: whoever joins those in sync has to have it.
+pub(crate) fn acknowledged(place: &Place, generation: &Generation) -> u64 {
+    match StateFile::new(place.acknowledged()).load::<(Generation, u64)>() {
+        Ok(Some((noted, number))) if noted == *generation => number,
+        Ok(_) => 0,
+        // What cannot be read may be anything.
+        Err(_) => u64::MAX,
+    }
+}
+
+/// Notes that everything before this number is acknowledged, if it may be said of what these replicas have. `false` if not: who is in sync has
+/// changed meanwhile.
+///
+/// # Errors
+/// There is no quorum, the cluster cannot be asked, or it cannot be noted.
+pub(crate) fn acknowledge(
+    place: &Place,
+    settings: &Settings,
+    have: &[(String, Said)],
+    number: u64,
+    deadline: Instant,
+) -> Result<bool, Failure> {
+    let _lock = PidLock::at(place.record_lock()).lock_until(deadline)?;
+    let sight = look(place, &settings.dataset, deadline)?;
+    let own = own::update(place, settings, deadline, |own| core::learn(own, sight.record.as_ref()))?;
+    let view = sight.view(settings, Tree::Filled);
+    if !view.quorum {
+        return Err(Failure::generic(
+            "the replicas have everything, but there is no quorum: nothing is acknowledged",
+        ));
+    }
+    let Some(record) = &own.latest else { return Ok(false) };
+    let alone = settings.min_peers == 0 && record.in_sync.iter().all(|name| *name == settings.node);
+    let may = if alone { own.is_source() } else { core::acknowledged(&own, &view, have, settings.min_peers) };
+    if may {
+        let number = number.max(acknowledged(place, &record.generation));
+        StateFile::new(place.acknowledged()).save(&(&record.generation, number))?;
+    }
+    Ok(may)
 }
 
 /// Writes the cluster's record again if it has gone back behind what this node, its source, knows.
@@ -387,7 +440,7 @@ pub(crate) fn restore(
     settings: &Settings,
     deadline: Instant,
     log: &Log,
-) -> Result<Own, Failure> {
+) -> Result<Changed, Failure> {
     change(place, settings, deadline, log, |own, view| {
         let record = core::restored(own, view);
         if record.is_some() {
@@ -397,6 +450,14 @@ pub(crate) fn restore(
     })
 }
 
+/// What is known after the cluster's record was looked at, to change it.
+pub(crate) struct Changed {
+    /// What this node knows.
+    pub(crate) own: Own,
+    /// The cluster's record.
+    pub(crate) record: Option<Record>,
+}
+
 /// Changes the cluster's record by a rule of the core: read, decided, swapped, read again, written down.
 fn change(
     place: &Place,
@@ -404,14 +465,16 @@ fn change(
     deadline: Instant,
     log: &Log,
     rule: impl Fn(&Own, &View) -> Option<Record>,
-) -> Result<Own, Failure> {
+) -> Result<Changed, Failure> {
     let _lock = PidLock::at(place.record_lock()).lock_until(deadline)?;
     let tree = tree::look(&settings.source)?;
     let sight = look(place, &settings.dataset, deadline)?;
     let own = own::update(place, settings, deadline, |own| core::learn(own, sight.record.as_ref()))?;
     let view = sight.view(settings, tree);
     // What was decided before, and did not arrive or was lost again, goes first.
-    let Some(record) = core::restored(&own, &view).or_else(|| rule(&own, &view)) else { return Ok(own) };
+    let Some(record) = core::restored(&own, &view).or_else(|| rule(&own, &view)) else {
+        return Ok(Changed { own, record: sight.record });
+    };
     log.info(format_args!(
         "in sync: {}",
         record.in_sync.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
@@ -431,11 +494,11 @@ fn change(
         forget_cib(place);
     }
     tell(place, settings, &own, &seen, deadline, log);
-    Ok(own)
+    Ok(Changed { own, record: seen.record })
 }
 
 /// The next monitor asks the cluster again, whether or not anything is written to it until then.
-fn forget_cib(place: &Place) {
+pub(crate) fn forget_cib(place: &Place) {
     let _may_not_be_there = fs::remove_file(place.cib_seen());
 }
 

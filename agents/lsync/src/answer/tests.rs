@@ -138,6 +138,21 @@ fn a_claim_opens_the_module_once_the_cluster_has_the_record() {
 }
 
 #[test]
+fn nothing_is_received_while_what_runs_here_may_write() {
+    let node = node();
+    let from = node.bench.content("from", &["a"]);
+    crate::source::role_begins(&node.place).unwrap();
+    node.cluster_has(&knows(2, Standing::Behind));
+    let answer = node.asks(Ask::Claim(generation(2))).unwrap();
+    assert_eq!(answer.own.generation(), Some(&generation(2)), "it knows that it leads no more");
+    assert!(answer.refuses.unwrap().contains("demoted"));
+    assert_eq!(node.bench.push(&node.settings, &generation(2), &from), 5);
+    crate::source::role_ended(&node.place).unwrap();
+    assert_eq!(node.asks(Ask::Claim(generation(2))).unwrap().refuses, None);
+    assert_eq!(node.bench.push(&node.settings, &generation(2), &from), 0);
+}
+
+#[test]
 fn a_question_that_shuts_out_the_older_generation_is_answered_itself() {
     let node = node();
     learns(&node.place, &node.settings, &knows(1, Standing::Behind));
@@ -163,6 +178,10 @@ fn a_complete_pass_is_in_sync_and_what_it_replaced_is_put_away() {
     );
     assert!(pass.exists() && node.published().is_none());
     crate::tree::write_marker(&node.settings.source, 1, "site5").unwrap();
+    let answer = node.asks(Ask::Complete(generation(2))).unwrap();
+    assert_eq!(answer.own.standing, Standing::Behind, "it was not claimed since it started");
+    assert!(answer.refuses.unwrap().contains("started anew"));
+    assert_eq!(node.asks(Ask::Claim(generation(2))).unwrap().refuses, None);
     let answer = node.asks(Ask::Complete(generation(2))).unwrap();
     assert_eq!((&answer.own.standing, answer.saved), (&Standing::InSync, 1));
     assert!(!pass.exists());
