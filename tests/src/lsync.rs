@@ -45,6 +45,44 @@ impl Noted {
     }
 }
 
+/// What Pacemaker tells an action of a promotable clone of `nodes` instances on this node, for `env`: without `OCF_CHECK_LEVEL` and further
+/// parameters, and with `interval` in milliseconds.
+#[must_use]
+pub fn clone_environment(
+    name: &str,
+    source: &str,
+    node: &str,
+    nodes: usize,
+    interval: u32,
+    timeout: Duration,
+) -> String {
+    let mut text = String::new();
+    for (name, value) in [
+        ("OCF_ROOT", "/usr/lib/ocf"),
+        ("OCF_RA_VERSION_MAJOR", "1"),
+        ("OCF_RA_VERSION_MINOR", "1"),
+        ("OCF_EXIT_REASON_PREFIX", "ocf-exit-reason:"),
+        ("OCF_RESOURCE_INSTANCE", name),
+        ("OCF_RESOURCE_TYPE", "lsync"),
+        ("OCF_RESOURCE_PROVIDER", "bascule"),
+        ("OCF_RESKEY_source", source),
+        ("OCF_RESKEY_crm_feature_set", "3.16.2"),
+        ("OCF_RESKEY_CRM_meta_interval", &interval.to_string()),
+        ("OCF_RESKEY_CRM_meta_timeout", &timeout.as_millis().to_string()),
+        ("OCF_RESKEY_CRM_meta_on_node", node),
+        ("OCF_RESKEY_CRM_meta_clone_max", &nodes.to_string()),
+        ("OCF_RESKEY_CRM_meta_clone_node_max", "1"),
+        ("OCF_RESKEY_CRM_meta_globally_unique", "false"),
+        ("OCF_RESKEY_CRM_meta_notify", "true"),
+        ("OCF_RESKEY_CRM_meta_promotable", "true"),
+        ("OCF_RESKEY_CRM_meta_promoted_max", "1"),
+        ("OCF_RESKEY_CRM_meta_promoted_node_max", "1"),
+    ] {
+        let _ = write!(text, "{name}={} ", quoted(value));
+    }
+    text
+}
+
 /// A dataset: the resource `name`, whose tree is `/site/NAME` on every node.
 pub struct Mirror<'a> {
     lab: &'a Lab,
@@ -318,32 +356,9 @@ impl<'a> Mirror<'a> {
     }
 
     fn monitor_command(&self, node: &str, level: u32, timeout: Duration) -> String {
-        let mut environment = String::new();
-        for (name, value) in [
-            ("OCF_ROOT", "/usr/lib/ocf"),
-            ("OCF_RA_VERSION_MAJOR", "1"),
-            ("OCF_RA_VERSION_MINOR", "1"),
-            ("OCF_EXIT_REASON_PREFIX", "ocf-exit-reason:"),
-            ("OCF_RESOURCE_INSTANCE", &self.name),
-            ("OCF_RESOURCE_TYPE", "lsync"),
-            ("OCF_RESOURCE_PROVIDER", "bascule"),
-            ("OCF_CHECK_LEVEL", &level.to_string()),
-            ("OCF_RESKEY_source", &self.tree()),
-            ("OCF_RESKEY_crm_feature_set", "3.16.2"),
-            ("OCF_RESKEY_CRM_meta_name", "monitor"),
-            ("OCF_RESKEY_CRM_meta_interval", "60000"),
-            ("OCF_RESKEY_CRM_meta_timeout", &timeout.as_millis().to_string()),
-            ("OCF_RESKEY_CRM_meta_on_node", node),
-            ("OCF_RESKEY_CRM_meta_clone_max", &self.lab.nodes().len().to_string()),
-            ("OCF_RESKEY_CRM_meta_clone_node_max", "1"),
-            ("OCF_RESKEY_CRM_meta_globally_unique", "false"),
-            ("OCF_RESKEY_CRM_meta_notify", "true"),
-            ("OCF_RESKEY_CRM_meta_promotable", "true"),
-            ("OCF_RESKEY_CRM_meta_promoted_max", "1"),
-            ("OCF_RESKEY_CRM_meta_promoted_node_max", "1"),
-        ] {
-            let _ = write!(environment, "{name}={} ", quoted(value));
-        }
+        let mut environment =
+            clone_environment(&self.name, &self.tree(), node, self.lab.nodes().len(), 60_000, timeout);
+        let _ = write!(environment, "OCF_CHECK_LEVEL={level} OCF_RESKEY_CRM_meta_name=monitor ");
         // The shell splits them as it did for `pcs`.
         for option in shell_words(&self.options) {
             let _ = write!(environment, "{} ", quoted(&format!("OCF_RESKEY_{option}")));

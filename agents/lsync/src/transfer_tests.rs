@@ -7,31 +7,13 @@ use proptest::prelude::*;
 pub(crate) fn settings(source: &Path) -> Settings {
     Settings {
         dataset: "d".into(),
-        node: "n1".into(),
-        source: source.into(),
-        peers: vec![Peer { name: "n2".into(), address: "127.0.0.1".into() }],
-        port: 873,
-        bind_address: None,
-        secret_file: "/etc/corosync/authkey".into(),
-        delay: 1,
-        connect_timeout: 3,
         io_timeout: 10,
         lost_after: 60,
         max_delete: MaxDelete { count: 1000, percent: 50 },
-        exclude: Vec::new(),
         hard_links: true,
-        acls: false,
-        xattrs: false,
         sparse: true,
-        bwlimit: None,
         saved_dir: "/var/lib/bascule/lsync/d/saved".into(),
-        saved_limit: None,
-        min_peers: 1,
-        initial_source: None,
-        report_degraded: false,
-        rsync: "rsync".into(),
-        lsyncd: "lsyncd".into(),
-        agent: "/usr/lib/ocf/resource.d/bascule/lsync".into(),
+        ..Settings::example(source)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Four nodes as a bench: the agent called by hand on them, files made and seen on them from outside.
 
 use anyhow::{Context, Result, ensure};
+use lab::lsync::clone_environment;
 use lab::trees::quoted;
 use lab::{Job, Lab, Output};
 use std::fmt::Write as _;
@@ -138,32 +139,9 @@ impl<'a> Dataset<'a> {
 
     /// The environment of a call, for `env`.
     pub(crate) fn environment(&self, node: &str, interval: u32) -> String {
-        let (tree, interval) = (self.tree(), interval.to_string());
-        let mut text = String::new();
-        for (name, value) in [
-            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("OCF_ROOT", "/usr/lib/ocf"),
-            ("OCF_RA_VERSION_MAJOR", "1"),
-            ("OCF_RA_VERSION_MINOR", "1"),
-            ("OCF_EXIT_REASON_PREFIX", "ocf-exit-reason:"),
-            ("OCF_RESOURCE_INSTANCE", &self.name),
-            ("OCF_RESOURCE_TYPE", "lsync"),
-            ("OCF_RESOURCE_PROVIDER", "bascule"),
-            ("OCF_RESKEY_source", &tree),
-            ("OCF_RESKEY_crm_feature_set", "3.16.2"),
-            ("OCF_RESKEY_CRM_meta_interval", &interval),
-            ("OCF_RESKEY_CRM_meta_timeout", "100000"),
-            ("OCF_RESKEY_CRM_meta_on_node", node),
-            ("OCF_RESKEY_CRM_meta_clone_max", "4"),
-            ("OCF_RESKEY_CRM_meta_clone_node_max", "1"),
-            ("OCF_RESKEY_CRM_meta_globally_unique", "false"),
-            ("OCF_RESKEY_CRM_meta_notify", "true"),
-            ("OCF_RESKEY_CRM_meta_promotable", "true"),
-            ("OCF_RESKEY_CRM_meta_promoted_max", "1"),
-            ("OCF_RESKEY_CRM_meta_promoted_node_max", "1"),
-        ] {
-            let _infallible = write!(text, "{name}={} ", quoted(value));
-        }
+        let timeout = Duration::from_secs(100);
+        let mut text = clone_environment(&self.name, &self.tree(), node, 4, interval, timeout);
+        text.push_str("PATH=/usr/sbin:/usr/bin:/sbin:/bin ");
         for (name, value) in &self.options {
             let _infallible = write!(text, "{} ", quoted(&format!("OCF_RESKEY_{name}={value}")));
         }
