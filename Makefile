@@ -18,7 +18,7 @@ ocf_dir = $(DESTDIR)/usr/lib/ocf/resource.d/bascule
 man_dir = $(DESTDIR)$(PREFIX)/share/man/man7
 share_dir = $(DESTDIR)$(PREFIX)/share/bascule
 
-.PHONY: build setup demo test lint bench install clean
+.PHONY: build setup demo test model lint bench install clean
 
 # The agents as they ship: target/agents/NAME-agent.
 build:
@@ -40,6 +40,10 @@ demo: setup
 test: setup lint
 	@$(MAKE) --no-print-directory build
 	cargo test --workspace
+
+# The model of who may lead a mirrored directory, further than `make test` goes: a quarter of an hour, a few GB of memory.
+model:
+	cargo test --release -p lsync-agent deeper -- --ignored --nocapture
 
 lint:
 	cargo fmt --all --check

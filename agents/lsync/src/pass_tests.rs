@@ -369,7 +369,7 @@ fn one_sends_to_a_peer_at_a_time() {
 
 /// What the next test runs in a process with one thread, as an agent is: forking is for such alone.
 #[test]
-#[ignore = "a part of the next test"]
+#[ignore = "the next test runs it, with --ignored, in a process of its own that has one thread"]
 fn drain_of_two() {
     let bench = Bench::new();
     let mut settings = bench.settings.clone();

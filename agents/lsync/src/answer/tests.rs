@@ -36,7 +36,7 @@ impl Cluster for Recorded<'_> {
 
 /// The answering face of this program, as a test's daemon runs it.
 #[test]
-#[ignore = "run by the rsync daemons of the other tests"]
+#[ignore = "no test by itself: the rsync daemons of the other tests here run it, with --ignored, as their hook"]
 fn as_the_hook() {
     let Some(below) = std::env::var_os(BELOW) else { return };
     let place = Place::below(Path::new(&below), "site5");

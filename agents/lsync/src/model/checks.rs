@@ -1,8 +1,7 @@
 //! What is checked: cases with all rules kept, in which nothing may be found, and for each rule and property a case with one rule
 //! broken, in which the checker has to find it. Each prints how many states it explored.
 //!
-//! The bounds are such that all of it takes about a minute on two cores; `cargo test -p lsync-agent deeper -- --ignored` goes further,
-//! for ten minutes in a release build.
+//! The bounds are such that all of it takes about a minute on two cores; `make model` goes further, for a quarter of an hour.
 
 use super::*;
 use stateright::{Checker, HasDiscoveries};
@@ -157,7 +156,7 @@ fn first_starts() {
 }
 
 #[test]
-#[ignore = "takes ten minutes in a release build"]
+#[ignore = "a quarter of an hour, optimized: `make model` runs it"]
 fn deeper() {
     let with = |promotions, nets, crashes, changes, late, rollbacks, demotions, disks| Bounds {
         writes: 2,
