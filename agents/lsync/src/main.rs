@@ -35,6 +35,8 @@ mod saved;
 mod settings;
 mod source;
 mod standing;
+#[cfg(test)]
+mod test_port;
 mod transfer;
 mod tree;
 mod values;

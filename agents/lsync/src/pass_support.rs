@@ -3,8 +3,9 @@
 use super::super::*;
 use crate::core::{Record, Said};
 use crate::source;
+use crate::test_port::Port;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
@@ -18,6 +19,8 @@ pub(crate) struct Bench {
     pub(crate) settings: Settings,
     pub(crate) generation: Generation,
     daemon: Option<Child>,
+    /// The daemon's.
+    _port: Port,
     mounted: bool,
 }
 
@@ -44,14 +47,23 @@ impl Bench {
         let mut settings = crate::transfer::tests::settings(&at("source"));
         settings.secret_file = at("key");
         settings.saved_dir = at("saved");
-        settings.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::free();
+        settings.port = port.number;
         let place = Place::below(directory.path(), "d");
         fs::create_dir_all(&place.run).unwrap();
         keys::write_secret(&settings.secret_file, "0123456789abcdef0123456789abcdef").unwrap();
         tree::prepare(&settings.source).unwrap();
         tree::write_marker(&settings.source, 7, "d").unwrap();
         tree::prepare(&at("replica")).unwrap();
-        let bench = Bench { place, settings, generation, daemon: None, mounted: kib.is_some(), directory };
+        let bench = Bench {
+            place,
+            settings,
+            generation,
+            daemon: None,
+            _port: port,
+            mounted: kib.is_some(),
+            directory,
+        };
         bench.know(Standing::Source { confirmed: true }, false);
         StateFile::new(bench.place.settings()).save(&bench.settings).unwrap();
         source::pretend(&bench.place, &bench.generation, tree::device(bench.source()).unwrap());

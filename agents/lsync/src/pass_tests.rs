@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::source;
+use crate::test_port::Port;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::process::Command;
@@ -299,8 +299,9 @@ fn a_full_disk_is_trouble_that_names_it() {
 fn a_peer_that_accepts_and_never_answers_is_unreachable() {
     let mut bench = Bench::new();
     bench.silence();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    bench.settings.port = listener.local_addr().unwrap().port();
+    let silent = Port::free();
+    let _listens = silent.listen();
+    bench.settings.port = silent.number;
     bench.settings.io_timeout = 1;
     bench.settings.connect_timeout = 1;
     let trouble = bench.exchange(Mode::Whole).unwrap_err();
@@ -374,7 +375,8 @@ fn drain_of_two() {
     let bench = Bench::new();
     let mut settings = bench.settings.clone();
     bench.write("file", "x");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let unserved = Port::free();
+    let _listens = unserved.listen();
     settings.io_timeout = 60;
     settings.connect_timeout = 60;
     let silent = Peer { name: "n3".into(), address: "127.0.0.1".into() };
@@ -391,7 +393,7 @@ fn drain_of_two() {
     // There is no cluster here that could be told.
     assert!(bench.replica().join("file").exists(), "{results:?}");
     assert_eq!(results.len(), 1);
-    settings.port = listener.local_addr().unwrap().port();
+    settings.port = unserved.number;
     let deadline = Instant::now() + Duration::from_secs(3);
     let results = drain(&bench.place, &settings, &[&silent], &bench.generation, deadline, &quiet());
     assert!(results[0].1.as_ref().unwrap_err().text.contains("in time"), "{results:?}");

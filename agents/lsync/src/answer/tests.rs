@@ -6,8 +6,8 @@ use crate::ask::{Silence, ask};
 use crate::core::Record;
 use crate::receiver::tests::{Bench, generation, knows, learns, soon};
 use crate::settings::Peer;
+use crate::test_port::Port;
 use std::io::Read as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -283,13 +283,9 @@ fn a_cluster_that_cannot_be_asked_is_no_reason_to_be_silent() {
 #[test]
 fn a_peer_that_accepts_and_never_answers_is_given_up() {
     let node = node();
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let settings = Settings {
-        port: silent.local_addr().unwrap().port(),
-        connect_timeout: 1,
-        io_timeout: 1,
-        ..node.settings.clone()
-    };
+    let port = Port::free();
+    let silent = port.listen();
+    let settings = Settings { port: port.number, connect_timeout: 1, io_timeout: 1, ..node.settings.clone() };
     let far = Instant::now() + Duration::from_secs(3600);
     let silence = ask(&node.place, &settings, &node.peer, Ask::State, far).unwrap_err();
     assert!(matches!(&silence, Silence::Unreachable(it) if it.contains("n2 (127.0.0.1")), "{silence}");
@@ -310,11 +306,11 @@ fn a_peer_that_accepts_and_never_answers_is_given_up() {
 #[test]
 fn nobody_there_is_told_with_the_address() {
     let node = node();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nobody = Settings { port: free, ..node.settings.clone() };
+    let free = Port::free();
+    let nobody = Settings { port: free.number, ..node.settings.clone() };
     let silence = ask(&node.place, &nobody, &node.peer, Ask::State, soon()).unwrap_err();
     assert!(
-        matches!(&silence, Silence::Unreachable(it) if it.contains(&format!("port {free}"))),
+        matches!(&silence, Silence::Unreachable(it) if it.contains(&format!("port {}", free.number))),
         "{silence}"
     );
     let by_ipv6 = Peer { name: "n2".into(), address: "::1".into() };

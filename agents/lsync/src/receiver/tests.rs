@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::{Generation, Record, Standing};
+use crate::test_port::Port;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -11,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 /// A node of its own below a temporary directory, with a daemon on a port that was free.
 pub(crate) struct Bench {
     pub(crate) directory: tempfile::TempDir,
-    port: u16,
+    port: Port,
     datasets: std::cell::RefCell<Vec<(Place, Settings)>>,
 }
 
@@ -21,9 +22,7 @@ impl Bench {
         let key = directory.path().join("authkey");
         fs::write(&key, [42; 64]).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
-        // Free at every address, for the daemons here listen at all of them.
-        let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        Bench { directory, port, datasets: Vec::new().into() }
+        Bench { directory, port: Port::free(), datasets: Vec::new().into() }
     }
 
     pub(crate) fn dataset(&self, name: &str) -> (Place, Settings) {
@@ -35,7 +34,7 @@ impl Bench {
         let place = Place::below(self.directory.path(), name);
         let settings = Settings {
             dataset: name.into(),
-            port: self.port,
+            port: self.port.number,
             secret_file: self.directory.path().join("authkey"),
             saved_dir: place.lasting.join("saved"),
             ..Settings::example(tree)
@@ -52,12 +51,12 @@ impl Bench {
     }
 
     fn daemon_processes(&self) -> Vec<process::Process> {
-        let config = Files::of(&Place::below(self.directory.path(), "any"), self.port).config();
+        let config = Files::of(&Place::below(self.directory.path(), "any"), self.port.number).config();
         fence::Daemon { config: &config }.processes()
     }
 
     fn daemon(&self) -> Identity {
-        let files = Files::of(&Place::below(self.directory.path(), "any"), self.port);
+        let files = Files::of(&Place::below(self.directory.path(), "any"), self.port.number);
         files.state().load::<Serving>().unwrap().unwrap().identity
     }
 
