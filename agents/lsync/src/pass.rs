@@ -34,6 +34,10 @@ const FRESH: Duration = Duration::from_secs(60);
 const ROUNDS: u32 = 3;
 /// What is kept of a drain's time for ending what has not ended.
 const ENDING: Duration = Duration::from_millis(700);
+/// Bytes that are kept of the end of what rsync says: the numbers, and that deletions were stopped, come last.
+const SAID: usize = 8 << 20;
+/// The same of its complaints, each of which may hold a path that is too long.
+const COMPLAINTS: usize = 64 << 10;
 
 /// What kind of pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -444,7 +448,7 @@ impl From<Fault> for Trouble {
 
 /// rsync, by the way that it is told and no other.
 fn rsync(settings: &Settings) -> Tool {
-    Tool::new(settings.rsync.as_str()).env("RSYNC_PROXY", "")
+    Tool::new(settings.rsync.as_str()).env("RSYNC_PROXY", "").stdout_tail(SAID).stderr_limit(COMPLAINTS)
 }
 
 fn run(tool: &Tool, deadline: Instant) -> Result<(Report, Outcome), Trouble> {

@@ -464,3 +464,70 @@ proptest! {
         }
     }
 }
+
+/// Mounts something on a file of a tree, for as long as it lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn on(file: PathBuf, what: &str) -> Self {
+        let status = Command::new("mount").args(["--bind", what]).arg(&file).status();
+        assert!(status.unwrap().success(), "tests run as root");
+        Mounted(file)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn what_cannot_be_read_here_is_named_and_can_be_excluded() {
+    let mut bench = Bench::new();
+    bench.write("good", "x");
+    bench.write("dir/bad", "x");
+    // Not even root may read this one.
+    let unreadable = Mounted::on(bench.source().join("dir/bad"), "/sys/bus/cpu/drivers_probe");
+    let trouble = bench.exchange(Mode::Whole).unwrap_err();
+    assert_eq!(trouble.kind, Kind::Failed);
+    assert!(trouble.text.starts_with("dir/bad cannot be read on the source (Permission denied"), "{trouble}");
+    assert!(bench.replica().join("good").exists() && !bench.replica().join("dir/bad").exists());
+    bench.settings.exclude = vec!["/dir/bad".into()];
+    bench.exchange(Mode::Whole).unwrap();
+    drop(unreadable);
+    bench.settings.exclude.clear();
+    // Two paths that are not too long become one that is.
+    let chain = |first: &str| {
+        let path = (0..12).fold(PathBuf::from(first), |path, _| path.join("n".repeat(190)));
+        fs::create_dir_all(bench.source().join(&path)).unwrap();
+        bench.source().join(path)
+    };
+    let (above, _) = (chain("above"), chain("below"));
+    fs::rename(bench.source().join("below"), above.join("below")).unwrap();
+    let trouble = bench.exchange(Mode::Whole).unwrap_err();
+    assert!(trouble.text.starts_with("above/nnn"), "{trouble}");
+    assert!(trouble.text.contains("is a longer path than there may be"), "{trouble}");
+    bench.settings.exclude = vec!["/above/**/below".into()];
+    bench.exchange(Mode::Whole).unwrap();
+    // Else it could not be looked at in order to be removed.
+    fs::rename(above.join("below"), bench.source().join("below")).unwrap();
+}
+
+#[test]
+fn more_differences_than_can_be_kept_hide_no_number() {
+    let bench = Bench::new();
+    let deep = (0..12).fold(PathBuf::new(), |path, _| path.join("n".repeat(250)));
+    fs::create_dir_all(bench.source().join(&deep)).unwrap();
+    let files = SAID / 3000 + 200;
+    for n in 0..files {
+        fs::write(bench.source().join(&deep).join(n.to_string()), "x").unwrap();
+    }
+    for n in 0..crate::settings::MaxDelete::FLOOR + 5 {
+        write(&bench.replica().join(format!("stale{n}")), b"x");
+    }
+    let (passed, _) = bench.exchange(Mode::Verify).unwrap();
+    assert!(passed.entries > files as u64 && passed.transferred == files as u64, "{passed:?}");
+    assert_eq!(passed.deleted, crate::settings::MaxDelete::FLOOR + 5);
+    bench.assert_equal();
+}

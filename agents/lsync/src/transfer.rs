@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// Where the receiver keeps what is half-received, relative to the tree.
 const TEMPORARY: &str = ".bascule";
+/// So many characters of a path are shown, its beginning and its end.
+const SHOWN: usize = 100;
 /// Where the receiver keeps what a pass replaces and deletes, relative to the tree; a directory for each pass in it.
 const SAVED: &str = ".bascule/local/saved";
 
@@ -307,6 +309,9 @@ pub(crate) fn outcome(ended: Ended, stderr: &[u8]) -> Outcome {
     let said = telling(stderr);
     let text = |code: i32| {
         let meaning = meaning(code);
+        if let (23, Some(left_out)) = (code, left_out(stderr)) {
+            return left_out;
+        }
         if said.is_empty() {
             format!("rsync: {meaning} (code {code})")
         } else {
@@ -338,6 +343,45 @@ fn meaning(code: i32) -> &'static str {
         35 => "no connection in time",
         _ => "it failed",
     }
+}
+
+/// What the source itself could not read, and for how long that matters: nothing is the matter with the peer.
+fn left_out(stderr: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(stderr);
+    let mut all = text.lines().filter_map(unreadable);
+    let (path, why) = all.next()?;
+    // From the source's open root, by whatever way it was held.
+    let path = path
+        .strip_prefix("/proc/")
+        .and_then(|it| it.split_once("/fd/")?.1.split_once('/'))
+        .map_or(path, |it| it.1);
+    let path: Vec<char> = path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let shown: String = match path.len() {
+        0..=SHOWN => path.iter().collect(),
+        n => [&path[..SHOWN / 2], &['…'], &path[n - SHOWN / 2..]].concat().iter().collect(),
+    };
+    let others = match all.filter(|(other, _)| !other.is_empty()).count() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    Some(format!(
+        "{shown}{others} {why}: no replica gets in sync before it is removed, can be read, or is in exclude (rsync code 23)"
+    ))
+}
+
+/// The path in a line that says that it cannot be read where it is sent from, and why.
+fn unreadable(line: &str) -> Option<(&str, String)> {
+    let too_long = line.strip_prefix("filename overflows max-path len by ");
+    if let Some((_, path)) = too_long.and_then(|it| it.split_once(": ")) {
+        return Some((
+            path.trim_end_matches('/'),
+            "is a longer path than there may be (4096 bytes)".to_owned(),
+        ));
+    }
+    let (_, rest) = line.strip_prefix("rsync: [sender] ")?.split_once('"')?;
+    let (path, rest) = rest.rsplit_once('"')?;
+    let (_, error) = rest.split_once(": ")?;
+    Some((path, format!("cannot be read on the source ({error})")))
 }
 
 /// The line that says most: the first complaint, not the summary at the end.

@@ -117,6 +117,35 @@ fn exit_codes_mean_what_the_manual_says() {
 }
 
 #[test]
+fn what_the_source_cannot_read_is_named() {
+    let text = |stderr: &str| match outcome(Ended::Code(23), stderr.as_bytes()) {
+        Outcome::Fault(Fault::Failed(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    let one = "rsync: [sender] send_files failed to open \"/proc/self/fd/5/a \"b\"/c\": Input/output error (5)\nrsync error: x";
+    let told = text(one);
+    assert!(
+        told.starts_with("a \"b\"/c cannot be read on the source (Input/output error (5)): no replica"),
+        "{told}"
+    );
+    let two = "rsync: [sender] opendir \"/t/d\" failed: Permission denied (13)\nrsync: [sender] readlink_stat(\"/t/e\") failed: Input/output error (5)";
+    let told = text(two);
+    assert!(
+        told.starts_with("/t/d and 1 more cannot be read on the source (Permission denied (13))"),
+        "{told}"
+    );
+    let long = format!("filename overflows max-path len by 125: {}/", "n".repeat(4200));
+    let told = text(&long);
+    assert!(
+        told.starts_with("nnn") && told.contains("n… ".trim_end()) && told.contains("is a longer path"),
+        "{told}"
+    );
+    assert!(told.chars().count() < 300, "{told}");
+    let theirs = "rsync: [receiver] mkstemp \"/d/.x\" (in d) failed: No space left on device (28)";
+    assert!(text(theirs).starts_with("rsync: [receiver]"));
+}
+
+#[test]
 fn deletions_are_judged_by_count_and_by_share() {
     let max = MaxDelete { count: 100, percent: 50 };
     assert_eq!(guard(max, None, 10, None), Guard::Clear);

@@ -41,7 +41,8 @@ const STDERR_TAIL: usize = 4096;
 pub struct Tool {
     invocation: Invocation,
     input: Option<Vec<u8>>,
-    stdout_limit: usize,
+    stdout: Keep,
+    stderr_limit: usize,
     term_grace: Duration,
 }
 
@@ -50,11 +51,11 @@ pub struct Tool {
 pub struct Output {
     /// How it ended.
     pub ended: Ended,
-    /// What it wrote to standard output, up to the limit.
+    /// What it wrote to standard output, up to the limit; or the last whole lines of it ([`Tool::stdout_tail`]).
     pub stdout: Vec<u8>,
     /// Whether it wrote more than the limit; the rest was read and dropped.
     pub truncated: bool,
-    /// The last 4 KiB of its standard error.
+    /// The last 4 KiB of its standard error, or as many as were asked for.
     pub stderr: Vec<u8>,
     command: String,
 }
@@ -65,7 +66,8 @@ impl Tool {
         Self {
             invocation: Invocation::new(program),
             input: None,
-            stdout_limit: 8 << 20,
+            stdout: Keep::First(8 << 20),
+            stderr_limit: STDERR_TAIL,
             term_grace: Duration::from_millis(250),
         }
     }
@@ -103,7 +105,21 @@ impl Tool {
     /// Keeps at most so many bytes of standard output; 8 MiB if not said.
     #[must_use]
     pub fn stdout_limit(mut self, bytes: usize) -> Self {
-        self.stdout_limit = bytes;
+        self.stdout = Keep::First(bytes);
+        self
+    }
+
+    /// Keeps the last lines of standard output instead of the first: at most so many bytes.
+    #[must_use]
+    pub fn stdout_tail(mut self, bytes: usize) -> Self {
+        self.stdout = Keep::Last(bytes);
+        self
+    }
+
+    /// Keeps at most so many bytes of the end of standard error; 4 KiB if not said.
+    #[must_use]
+    pub fn stderr_limit(mut self, bytes: usize) -> Self {
+        self.stderr_limit = bytes;
         self
     }
 
@@ -172,8 +188,8 @@ impl Tool {
                     .map_err(|source| Error::io(format!("waiting for {}", self.invocation), source))?;
                 Ok(Output {
                     ended: ended(status),
-                    stdout: talk.stdout.bytes,
-                    truncated: talk.stdout.truncated,
+                    truncated: talk.stdout.is_cut(),
+                    stdout: talk.stdout.lines(),
                     stderr: talk.stderr.tail(),
                     command: self.invocation.to_string(),
                 })
@@ -289,7 +305,7 @@ struct Stream {
     truncated: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Keep {
     First(usize),
     Last(usize),
@@ -303,8 +319,8 @@ impl Talk {
         });
         Self {
             stdin,
-            stdout: Stream::new(child.stdout.take().map(OwnedFd::from), Keep::First(tool.stdout_limit)),
-            stderr: Stream::new(child.stderr.take().map(OwnedFd::from), Keep::Last(STDERR_TAIL)),
+            stdout: Stream::new(child.stdout.take().map(OwnedFd::from), tool.stdout),
+            stderr: Stream::new(child.stderr.take().map(OwnedFd::from), Keep::Last(tool.stderr_limit)),
         }
     }
 
@@ -366,11 +382,28 @@ impl Stream {
             }
             Keep::Last(limit) => {
                 self.bytes.extend_from_slice(new);
-                if self.bytes.len() > 2 * limit {
+                if self.bytes.len() > limit.saturating_mul(2) {
+                    self.truncated = true;
                     self.bytes.drain(..self.bytes.len() - limit);
                 }
             }
         }
+    }
+
+    /// Whether not all is kept.
+    fn is_cut(&self) -> bool {
+        self.truncated || matches!(self.keep, Keep::Last(limit) if self.bytes.len() > limit)
+    }
+
+    /// What is kept, without the part of a line that it may begin with.
+    fn lines(self) -> Vec<u8> {
+        let part = self.is_cut() && matches!(self.keep, Keep::Last(_));
+        let mut bytes = self.tail();
+        if part {
+            let whole = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+            bytes.drain(..whole);
+        }
+        bytes
     }
 
     fn tail(mut self) -> Vec<u8> {

@@ -105,6 +105,24 @@ fn memory_is_bounded() {
 }
 
 #[test]
+fn the_last_lines_are_kept_where_they_are_what_counts() {
+    let output = sh("seq 1000000; seq 1000000 >&2").stdout_tail(1000).stderr_limit(20).run(ample()).unwrap();
+    assert!(output.truncated);
+    let text = output.text();
+    assert!(text.starts_with("9998") && text.ends_with("\n1000000\n") && text.len() <= 1000, "{text}");
+    assert!(
+        text.lines().all(|line| line.parse::<u32>().is_ok_and(|n| n > 999_000)),
+        "no part of a line: {text}"
+    );
+    assert_eq!(output.stderr.len(), 20);
+    let all = sh("seq 10").stdout_tail(1000).run(ample()).unwrap();
+    assert!(!all.truncated && all.text().lines().count() == 10);
+    // A line that is longer than all that is kept.
+    let none = sh("head -c 5000 /dev/zero").stdout_tail(1000).run(ample()).unwrap();
+    assert!(none.truncated && none.stdout.is_empty());
+}
+
+#[test]
 fn endless_output_does_not_hide_the_deadline() {
     let error = sh("yes & exec yes >&2").run(soon()).unwrap_err();
     assert!(matches!(error, Error::TimedOut { .. }), "{error}");
