@@ -9,6 +9,8 @@
 mod fence;
 mod ports;
 #[cfg(test)]
+mod shared_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use crate::core::Own;
@@ -33,6 +35,8 @@ const GRACE: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(10);
 /// Longest that an answer is waited for on this very node.
 const GREETING: Duration = Duration::from_secs(3);
+/// How often a daemon that others need too is asked for an answer.
+const GREETINGS: u32 = 3;
 /// From this size on the daemon's log is put aside, in place of the one before.
 const LOG_LIMIT: u64 = 1 << 20;
 
@@ -92,13 +96,14 @@ impl Files {
 ///
 /// # Errors
 /// "Not installed" where rsync is missing; the port is taken, or the daemon ended or is deaf: the reason says by whom, or with what
-/// word.
+/// word. Another dataset's modules bear these names.
 pub(crate) fn serve(place: &Place, settings: &Settings, deadline: Instant) -> Result<(), Failure> {
     let files = Files::of(place, settings.port);
     for directory in [&files.directory, &files.modules(), &files.users()] {
         private_directory(directory)?;
     }
     let _lock = files.lock(deadline)?;
+    own_names(&files, settings)?;
     let text = rsyncd::daemon(&files.log(), &files.modules()).map_err(|why| Failure::new(Code::Args, why))?;
     replace(&files.config(), text.as_bytes(), 0o600)
         .map_err(|error| Failure::generic(format!("writing {}: {error}", files.config().display())))?;
@@ -107,7 +112,9 @@ pub(crate) fn serve(place: &Place, settings: &Settings, deadline: Instant) -> Re
     if let Some(before) = before.filter(|it| it.identity.is_alive()) {
         if before.bind_address != settings.bind_address {
             same_address(&files, settings, &before)?;
-        } else if rivals(settings, &before.identity).is_empty() && greets(settings, deadline).is_ok() {
+        } else if rivals(settings, &before.identity).is_empty()
+            && hears(&files, settings, &before.identity, deadline)?
+        {
             return Ok(());
         }
         // Deaf, or elsewhere. What it has under way is tried again by those who sent it.
@@ -142,6 +149,34 @@ fn start(files: &Files, settings: &Settings, deadline: Instant) -> Result<(), Fa
         let _no_more = files.state().remove();
     }
     begun
+}
+
+/// Whether the daemon is not deaf. One that others need too may take its time, as long as it accepts connections: with it would end
+/// what they receive.
+///
+/// # Errors
+/// It accepts, and says nothing; or there was no time to see whether it does.
+fn hears(files: &Files, settings: &Settings, daemon: &Identity, deadline: Instant) -> Result<bool, Failure> {
+    let mut trouble = match greets(settings, deadline) {
+        Ok(()) => return Ok(true),
+        Err(trouble) => trouble,
+    };
+    let others = others(files, settings)?;
+    if others.is_empty() {
+        return Ok(false);
+    }
+    for _ in 1..GREETINGS {
+        match greets(settings, deadline) {
+            Ok(()) => return Ok(true),
+            Err(again) => trouble = again,
+        }
+    }
+    let stands_still = ports::waiting(settings.port, daemon.pid()) > 0;
+    if stands_still && Instant::now() < deadline {
+        return Ok(false);
+    }
+    let left = format!("it is left alone, for it serves {} too", others.join(", "));
+    Err(Failure::generic(format!("{}; {left}", trouble.reason)))
 }
 
 /// Waits until the daemon serves, alone, at every address that it was given.
@@ -194,9 +229,7 @@ fn taken(settings: &Settings, rival: &ports::Listener) -> Failure {
 
 /// All datasets of a port have to mean the same address.
 fn same_address(files: &Files, settings: &Settings, serving: &Serving) -> Result<(), Failure> {
-    let users = fs::read_dir(files.users()).map_err(|error| in_file(&files.users(), &error))?;
-    let names = users.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let others: Vec<String> = names.filter(|name| *name != settings.dataset).collect();
+    let others = others(files, settings)?;
     if others.is_empty() {
         return Ok(());
     }
@@ -213,6 +246,29 @@ fn same_address(files: &Files, settings: &Settings, serving: &Serving) -> Result
             shown(&settings.bind_address),
         ),
     ))
+}
+
+/// The other datasets that the daemon serves.
+fn others(files: &Files, settings: &Settings) -> Result<Vec<String>, Failure> {
+    let users = fs::read_dir(files.users()).map_err(|error| in_file(&files.users(), &error))?;
+    let names = users.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| *name != settings.dataset).collect())
+}
+
+/// That no other dataset's modules have the names of this one's, as rsync tells names apart.
+fn own_names(files: &Files, settings: &Settings) -> Result<(), Failure> {
+    let others = others(files, settings)?;
+    match others.iter().find(|other| rsyncd::collide(&settings.dataset, other)) {
+        None => Ok(()),
+        Some(other) => Err(Failure::new(
+            Code::Args,
+            format!(
+                "the resources {} and {other} cannot share the rsync daemon on port {}, which takes their modules for the same: \
+                 give one of them another name or port",
+                settings.dataset, settings.port
+            ),
+        )),
+    }
 }
 
 /// What the daemon said last.

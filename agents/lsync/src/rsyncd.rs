@@ -34,6 +34,18 @@ pub(crate) struct Modules<'a> {
     pub(crate) timeout: u64,
 }
 
+/// The name of a dataset's module for questions.
+pub(crate) fn control_module(dataset: &str) -> String {
+    format!("{dataset}.control")
+}
+
+/// Whether the modules of two datasets would be the same one for rsync, to which upper case and lower case are alike.
+pub(crate) fn collide(one: &str, other: &str) -> bool {
+    let modules = |dataset: &str| [dataset.to_owned(), control_module(dataset)];
+    let theirs = modules(other);
+    modules(one).iter().any(|module| theirs.iter().any(|it| it.eq_ignore_ascii_case(module)))
+}
+
 /// The daemon's own configuration: everything else is included, one file for each dataset.
 ///
 /// # Errors

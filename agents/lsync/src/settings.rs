@@ -236,7 +236,7 @@ impl Settings {
 
     /// The name of the module through which questions are asked.
     pub(crate) fn control_module(&self) -> String {
-        format!("{}.control", self.dataset)
+        crate::rsyncd::control_module(&self.dataset)
     }
 
     /// A peer by its name.

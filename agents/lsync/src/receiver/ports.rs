@@ -28,18 +28,31 @@ pub(super) fn listeners(port: u16, address: Option<&str>) -> Vec<Listener> {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
         .iter()
         .flat_map(|table| parse(&fs::read_to_string(table).unwrap_or_default(), port))
+        .map(|(listener, _)| listener)
         .filter(concerned)
         .collect()
 }
 
-/// Reads `sl local_address rem_address st … inode` (proc_net_tcp), where 0A is the state of a socket that listens.
-fn parse(table: &str, port: u16) -> Vec<Listener> {
-    let line = |line: &str| -> Option<Listener> {
+/// Connections to this port that the process has not accepted yet.
+pub(super) fn waiting(port: u16, pid: i32) -> u32 {
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .iter()
+        .flat_map(|table| parse(&fs::read_to_string(table).unwrap_or_default(), port))
+        .filter(|(listener, _)| has(pid, listener.inode))
+        .map(|(_, waiting)| waiting)
+        .sum()
+}
+
+/// Reads `sl local_address rem_address st tx_queue:rx_queue … inode` (proc_net_tcp), where 0A is the state of a socket that listens; what
+/// it has received are connections that wait to be accepted.
+fn parse(table: &str, port: u16) -> Vec<(Listener, u32)> {
+    let line = |line: &str| -> Option<(Listener, u32)> {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let (address, its_port) = words.get(1)?.split_once(':')?;
         let right = u16::from_str_radix(its_port, 16).ok()? == port && *words.get(3)? == "0A";
         right.then_some(())?;
-        Some(Listener { address: self::address(address)?, inode: words.get(9)?.parse().ok()? })
+        let waiting = u32::from_str_radix(words.get(4)?.split_once(':')?.1, 16).ok()?;
+        Some((Listener { address: self::address(address)?, inode: words.get(9)?.parse().ok()? }, waiting))
     };
     table.lines().filter_map(line).collect()
 }
@@ -82,13 +95,13 @@ mod tests {
     #[test]
     fn tables_of_the_kernel() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-             \x20  0: 0100007F:0369 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n\
+             \x20  0: 0100007F:0369 00000000:0000 0A 00000000:0000000B 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n\
              \x20  1: 0100007F:0369 0100007F:8000 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n\
              \x20  2: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1 0 100 0 0 10 0\n\
              torn";
         if cfg!(target_endian = "little") {
             let expected = Listener { address: "127.0.0.1".parse().unwrap(), inode: 4711 };
-            assert_eq!(parse(table, 873), [expected]);
+            assert_eq!(parse(table, 873), [(expected, 11)]);
         }
         assert_eq!(parse(table, 874), []);
     }

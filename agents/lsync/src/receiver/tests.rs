@@ -55,7 +55,7 @@ impl Bench {
         fence::Daemon { config: &config }.processes()
     }
 
-    fn daemon(&self) -> Identity {
+    pub(crate) fn daemon(&self) -> Identity {
         let files = Files::of(&Place::below(self.directory.path(), "any"), self.port.number);
         files.state().load::<Serving>().unwrap().unwrap().identity
     }
@@ -134,7 +134,7 @@ impl Drop for Bench {
 pub(crate) struct Transfer(Child);
 
 impl Transfer {
-    fn goes_on(&mut self) -> bool {
+    pub(crate) fn goes_on(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 
