@@ -166,7 +166,7 @@ fn a_cluster_promotes_by_score_and_notifies() {
     let restarts = || {
         let log = "/var/log/pacemaker/pacemaker.log";
         lab.node(&other)
-            .run(&format!("grep -cE 'executing - rsc:s action:(stop|start|demote|promote) ' {log}"))
+            .run(&format!("grep -E 'executing - rsc:s action:(stop|start|demote|promote|reload)' {log}"))
     };
     let before = restarts();
     lab.pcs("resource update s score=77");
