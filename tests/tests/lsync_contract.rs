@@ -184,3 +184,63 @@ fn documents_and_roots_rights() {
         assert!(!ran.stderr.contains("internal error"), "{job:?}: {ran}");
     }
 }
+
+#[test]
+fn no_tree_lies_in_another() {
+    let (sandbox, agent, _alone) = node();
+    agent.expect("start", 0);
+    sandbox.sh("mkdir -p /run/site/inner /run/apart");
+    let other = |source: &str| agent.clone().env("OCF_RESOURCE_INSTANCE", "other").set("source", source);
+    for (source, part) in [("/run/site/inner", "lies in"), ("/run/site", "is the tree"), ("/run", "holds")] {
+        for action in ["start", "promote"] {
+            says(&other(source).expect(action, 2), &[part, "/run/site", "of test"]);
+        }
+    }
+    other("/run/apart").expect("start", 0);
+    other("/run/apart").expect("stop", 0);
+    // Nothing is in the way of one that is stopped.
+    agent.expect("stop", 0);
+    other("/run/site/inner").expect("start", 0);
+    says(&agent.expect("start", 2), &["holds the tree /run/site/inner of other", "exclude"]);
+    let apart = agent.clone().set("exclude", "/inner/");
+    apart.expect("start", 0);
+    apart.expect("stop", 0);
+    other("/run/site/inner").expect("stop", 0);
+    sandbox.until_ended("rsync");
+}
+
+#[test]
+fn an_lsyncd_whose_start_was_broken_off_is_found() {
+    let (sandbox, agent, _alone) = node();
+    let config = "/run/own.conf";
+    fs::write(config, "settings { nodaemon = true }\nsync { default.rsync, source = '/run/site', target = '/run/target' }\n").unwrap();
+    let plain = [
+        "source",
+        "peers",
+        "secret_file",
+        "CRM_meta_clone_max",
+        "CRM_meta_promotable",
+        "CRM_meta_promoted_max",
+    ]
+    .iter()
+    .fold(agent, |agent, name| agent.without(&format!("OCF_RESKEY_{name}")))
+    .set("config", config);
+    let broken_off = || {
+        plain.expect("start", 0);
+        plain.clone().interval(10000).expect("monitor", 0);
+        fs::remove_file("/run/bascule/lsync/test.json").unwrap();
+        let [pid] = sandbox.processes("lsyncd")[..] else { panic!("{:?}", sandbox.processes("lsyncd")) };
+        pid
+    };
+    let first = broken_off();
+    says(&plain.clone().interval(0).expect("monitor", 1), &["start was broken off"]);
+    // Another resource's is none of ours.
+    plain.clone().env("OCF_RESOURCE_INSTANCE", "other").interval(0).expect("monitor", 7);
+    plain.clone().env("OCF_RESOURCE_INSTANCE", "other").expect("stop", 0);
+    assert_eq!(sandbox.processes("lsyncd"), [first]);
+    let second = broken_off();
+    assert_ne!(first, second, "never two");
+    plain.expect("stop", 0);
+    assert!(sandbox.processes("lsyncd").is_empty());
+    plain.interval(0).expect("monitor", 7);
+}

@@ -3,7 +3,7 @@
 use crate::config::{self, Nodes, Work};
 use crate::parameters::Parameters;
 use crate::settings::{Place, Settings};
-use crate::{leader, plain, replica, standing};
+use crate::{leader, neighbours, plain, replica, standing};
 use ocf::{Action, Advertised, Agent, Call, Code, Failure, Notification, Role, StateFile, Status};
 use process::find_tool;
 use serde::{Deserialize, Serialize};
@@ -60,10 +60,10 @@ impl Agent for Lsync {
         }
     }
 
-    fn validate_here(&self, _call: &Call) -> Result<(), Failure> {
+    fn validate_here(&self, call: &Call) -> Result<(), Failure> {
         match &self.work {
             Work::Supervise(config) => plain::validate(config, &self.parameters.lsyncd),
-            Work::Mirror(source) => self.fit(source),
+            Work::Mirror(source) => self.fit(call, source),
         }
     }
 
@@ -82,7 +82,7 @@ impl Agent for Lsync {
                 "the clone has notify=false: nodes then learn of each other only when they are monitored",
             );
         }
-        self.fit(source)?;
+        self.fit(call, source)?;
         let place = place(call);
         let settings = self.settle(call, source, &place)?;
         replica::start(call, &place, &settings)?;
@@ -115,7 +115,7 @@ impl Agent for Lsync {
 
     fn promote(&self, call: &Call) -> Result<(), Failure> {
         let source = self.mirrored()?;
-        self.fit(source)?;
+        self.fit(call, source)?;
         let place = place(call);
         // Nodes may have come and gone since the start.
         let settings = self.settle(call, source, &place)?;
@@ -167,7 +167,7 @@ impl Lsync {
     }
 
     /// Whether this node has what a mirror needs.
-    fn fit(&self, source: &Path) -> Result<(), Failure> {
+    fn fit(&self, call: &Call, source: &Path) -> Result<(), Failure> {
         let installed = |reason: String| Err(Failure::new(Code::Installed, reason));
         for tool in [&self.parameters.rsync, &self.parameters.lsyncd] {
             if find_tool(tool).is_none() {
@@ -183,6 +183,7 @@ impl Lsync {
                 return installed(format!("source={}: {error}; make the directory", source.display()));
             }
         }
+        neighbours::none_overlaps(call, source, self.parameters.exclude.as_deref().unwrap_or_default())?;
         crate::keys::Key::read(&self.parameters.secret_file).map(drop)
     }
 
@@ -248,6 +249,7 @@ fn stop(call: &Call) -> Result<(), Failure> {
     if call.state_file().load::<plain::Supervised>().is_ok_and(|it| it.is_some()) {
         return plain::stop(call);
     }
+    plain::end_strays(call)?;
     crate::source::stop(&place, call.deadline.instant())?;
     crate::source::role_ended(&place)?;
     let started = call.state_file().load::<Started>();

@@ -19,6 +19,7 @@ mod lsync;
 mod lsyncd;
 #[cfg(test)]
 mod model;
+mod neighbours;
 mod own;
 mod parameters;
 mod pass;

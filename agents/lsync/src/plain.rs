@@ -2,7 +2,7 @@
 //! ended; what it sends where is its file's affair.
 
 use ocf::{Call, Code, Failure, Status};
-use process::{Daemon, Identity, find_tool};
+use process::{Daemon, Identity, Process, find_tool};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use std::time::Duration;
 const TRIAL: Duration = Duration::from_millis(500);
 /// How long it may take to let its transfers end.
 const GRACE: Duration = Duration::from_secs(5);
+/// The variable in lsyncd's environment that says whose it is: one is found by it whose starter was killed before it could write down
+/// whom it had started.
+const BELONGS: &str = "BASCULE_LSYNC_RESOURCE";
 
 /// What the state file holds for the plain resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +51,12 @@ pub(crate) fn start(call: &Call, config: &Path, lsyncd: &str) -> Result<(), Fail
     validate(config, lsyncd)?;
     let log = call.run_file("log");
     let _may_not_be_there = std::fs::remove_file(&log);
-    let started = Daemon::new(lsyncd).arg("-nodaemon").arg(config).log(&log).start();
+    let started = Daemon::new(lsyncd)
+        .arg("-nodaemon")
+        .arg(config)
+        .env(BELONGS, ocf::file_name(call.resource()))
+        .log(&log)
+        .start();
     if let Ok(daemon) = &started {
         call.state_file().save(&Supervised { lsyncd: daemon.clone() })?;
         std::thread::sleep(TRIAL.min(call.deadline.remaining()));
@@ -76,16 +84,46 @@ pub(crate) fn stop(call: &Call) -> Result<(), Failure> {
     if let Some(supervised) = state(call)? {
         supervised.lsyncd.stop(GRACE, call.deadline.instant())?;
     }
+    end_strays(call)?;
     call.state_file().remove()
+}
+
+/// Ends every lsyncd of this resource that is on no file.
+///
+/// # Errors
+/// One outlived SIGKILL.
+pub(crate) fn end_strays(call: &Call) -> Result<(), Failure> {
+    for stray in strays(call) {
+        stray.stop(GRACE, call.deadline.instant())?;
+    }
+    Ok(())
+}
+
+/// Those who lead a session, as a daemon does, bear this resource's name, and see the same file systems.
+fn strays(call: &Call) -> Vec<Identity> {
+    let name = format!("{BELONGS}={}", ocf::file_name(call.resource()));
+    let bears = |pid: i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
+    };
+    let mounts = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let ours = mounts("self");
+    Process::all()
+        .into_iter()
+        .filter(|it| it.session == it.pid && it.is_running() && bears(it.pid))
+        .filter(|it| it.is_of_our_namespace() && mounts(&it.pid.to_string()) == ours)
+        .filter_map(|it| Identity::of(it.pid))
+        .collect()
 }
 
 /// How it is.
 ///
 /// # Errors
-/// lsyncd is gone though nobody stopped it.
+/// lsyncd is gone though nobody stopped it; or one runs that no start has finished.
 pub(crate) fn monitor(call: &Call) -> Result<Status, Failure> {
     match state(call)? {
-        None => Ok(Status::Stopped),
+        None if strays(call).is_empty() => Ok(Status::Stopped),
+        None => Err(Failure::generic("an lsyncd of this resource runs whose start was broken off: stop it")),
         Some(supervised) if supervised.lsyncd.is_alive() => Ok(Status::Running),
         Some(supervised) if supervised.lsyncd.processes().is_empty() && call.is_probe() => {
             Ok(Status::Stopped)
