@@ -7,7 +7,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use lab::lsync::Mirror;
+use lab::lsync::{Mirror, clone_environment};
 use lab::{Lab, Options};
 
 /// The bound of what takes seconds on an idle machine.
@@ -84,4 +84,23 @@ fn a_source_that_the_cluster_holds_for_another_makes_way() {
     mirror.wait_in_sync(SOON);
     mirror.acknowledged(SOON);
     assert!(mirror.assert_same().has("file"));
+}
+
+#[test]
+fn what_leads_is_reloaded_and_promoted_once_more_and_stays_as_it_is() {
+    let lab = Lab::start(Options::nodes(2).label("lsync-reload")).unwrap_or_else(|error| panic!("{error:#}"));
+    let mirror = Mirror::new(&lab, "site5").create("");
+    let source = mirror.wait_in_sync(SOON);
+    let before = mirror.standing(&source);
+    let lsyncd = || lab.node(&source).run("pgrep -x lsyncd");
+    let process = lsyncd();
+    lab.pcs("resource update site5 min_peers=2");
+    let settled = "grep -q '\"min_peers\":2' /run/bascule/lsync/site5.d/settings.json";
+    mirror.wait("the parameter is reloaded", SOON, |_| lab.node(&source).sh(settled).ok());
+    // Pacemaker forgets the role with a reload: if something else changes just then, it promotes what is promoted.
+    let environment = clone_environment("site5", "/site/site5", &source, 2, 0, Duration::from_secs(20));
+    lab.node(&source).run(&format!("env {environment} /usr/lib/ocf/resource.d/bascule/lsync promote"));
+    mirror.wait("it is the source", SOON, |it| it.promoted().as_ref() == Some(&source));
+    assert_eq!(mirror.standing(&source), before);
+    assert_eq!(lsyncd(), process);
 }
