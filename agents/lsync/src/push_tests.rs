@@ -334,3 +334,29 @@ fn only_a_source_pushes() {
     assert_eq!(bench.tell(&["/a"]), SUCCESS);
     assert_equal(bench.source(), &bench.replica());
 }
+
+#[test]
+fn a_path_that_is_too_long_is_no_success() {
+    let bench = Bench::new();
+    let long = "n".repeat(190);
+    let chain = |first: &str, depth: usize| {
+        let path = (0..depth).fold(PathBuf::from(first), |path, _| path.join(&long));
+        fs::create_dir_all(bench.source().join(&path)).unwrap();
+        path
+    };
+    // Two that are not too long become one that is, below a directory that is told of.
+    let (above, _) = (chain("above", 14), chain("below", 10));
+    fs::rename(bench.source().join("below"), bench.source().join(&above).join("below")).unwrap();
+    let told = |depth: usize| {
+        let path = (0..depth).fold(above.join("below"), |path, _| path.join(&long));
+        format!("/{}/", path.display())
+    };
+    bench.write("good", "x");
+    assert_eq!(bench.tell(&["/good", &told(6)]), SUCCESS);
+    assert_eq!(bench.tell(&["/good", &told(7)]), AGAIN);
+    let trouble = bench.state().trouble.unwrap();
+    assert!(trouble.contains("is a longer path than there may be"), "{trouble}");
+    assert!(bench.replica().join("good").exists());
+    // Else it could not be looked at in order to be removed.
+    fs::rename(bench.source().join(&above).join("below"), bench.source().join("below")).unwrap();
+}
