@@ -251,7 +251,10 @@ fn stop(call: &Call) -> Result<(), Failure> {
     }
     plain::end_strays(call)?;
     crate::source::stop(&place, call.deadline.instant())?;
-    crate::source::role_ended(&place)?;
+    if let Err(failure) = crate::source::role_ended(&place) {
+        // Then nothing is received here until the next start: no reason to be fenced.
+        call.log.warning(failure.reason);
+    }
     let started = call.state_file().load::<Started>();
     let known = settings(&place).or_else(|failure| match started {
         Ok(Some(it)) => Ok(Settings::to_stop(&ocf::file_name(call.resource()), &it.source, it.port)),
