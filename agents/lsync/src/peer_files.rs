@@ -2,7 +2,9 @@
 
 use crate::peers::PeerState;
 use crate::settings::Place;
+use nix::time::{ClockId, clock_gettime};
 use ocf::{Failure, StateFile};
+use process::read_file;
 use std::fs;
 
 /// What is known of a peer; as of one that nothing was ever sent to if there is no file.
@@ -37,16 +39,9 @@ pub(crate) fn boot_seconds() -> u64 {
 
 /// The same in hundredths of a second: tells two passes apart.
 pub(crate) fn boot_hundredths() -> u64 {
-    // `/proc/uptime` is CLOCK_BOOTTIME as `seconds.hundredths`.
-    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    hundredths(&text).unwrap_or(0)
-}
-
-fn hundredths(uptime: &str) -> Option<u64> {
-    let (seconds, rest) = uptime.split_whitespace().next()?.split_once('.')?;
-    let seconds: u64 = seconds.parse().ok()?;
-    let rest: u64 = rest.get(..2)?.parse().ok()?;
-    Some(seconds * 100 + rest)
+    let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
+    let [seconds, nanoseconds] = [now.tv_sec(), now.tv_nsec()].map(|it| u64::try_from(it).unwrap_or(0));
+    seconds * 100 + nanoseconds / 10_000_000
 }
 
 /// Notes that a peer has started anew: whatever is on file of it, it needs a whole pass. A file of its own, for somebody may be sending to the
@@ -82,7 +77,7 @@ pub(crate) fn end_waiting(place: &Place, peer: &str) {
 
 /// Since when changes wait.
 pub(crate) fn waiting_since(place: &Place, peer: &str) -> Option<u64> {
-    fs::read_to_string(waiting_file(place, peer)).ok()?.parse().ok()
+    String::from_utf8(read_file(&waiting_file(place, peer)).ok()?).ok()?.parse().ok()
 }
 
 fn waiting_file(place: &Place, peer: &str) -> std::path::PathBuf {
@@ -96,9 +91,13 @@ mod tests {
 
     #[test]
     fn the_boot_clock_runs() {
-        assert_eq!(hundredths("12345.67 4242.00\n"), Some(1_234_567));
-        assert_eq!(hundredths(""), None);
-        assert!(boot_hundredths() > 0);
+        // `/proc/uptime` is the same clock as `seconds.hundredths`.
+        let uptime = || -> u64 {
+            let text = fs::read_to_string("/proc/uptime").unwrap();
+            text.split_whitespace().next().unwrap().replace('.', "").parse().unwrap()
+        };
+        let (before, now, after) = (uptime(), boot_hundredths(), uptime());
+        assert!(before <= now && now <= after, "{before} {now} {after}");
     }
 
     #[test]

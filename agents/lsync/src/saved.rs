@@ -11,6 +11,7 @@ use crate::settings::{Place, Settings, TREE_PRIVATE};
 use crate::{own, source};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use ocf::{Failure, Log};
 use process::{Ended, PidLock, Tool};
 use std::fs::{self, DirBuilder};
@@ -28,6 +29,8 @@ mod tests;
 const JOB: &str = " put away";
 /// How long that may take.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+/// Where passes set aside, in [`TREE_PRIVATE`]. Made by rsync when it has something to put there.
+pub(crate) const SAVED: &str = "saved";
 /// For people, in each set-aside directory.
 const REPORT: &str = "REPORT";
 /// What was set aside, in each set-aside directory.
@@ -55,6 +58,10 @@ pub(crate) fn put_away_or_later(
 
 /// Takes up again what an earlier call or job did not bring to its end. Costs a look at one directory, usually.
 pub(crate) fn go_on(place: &Place, settings: &Settings, generation: Option<&Generation>, log: &Log) {
+    // One call says so where no pass has left anything, and can be misled by a link only to look closer.
+    if fs::symlink_metadata(settings.source.join(TREE_PRIVATE).join(SAVED)).is_err() {
+        return;
+    }
     let waits = matches!(open_within(&settings.source), Ok(Some(within))
         if names(&PathBuf::from(format!("/proc/self/fd/{}", within.as_raw_fd()))).is_ok_and(|it| !it.is_empty()));
     let own = || own::load(place).is_ok_and(|own| own.standing != Standing::Behind);
@@ -115,26 +122,34 @@ pub(crate) fn put_away(
         ));
         files += count;
     }
+    // Only while something is in it: a monitor then has one look to take.
+    if let Some(private) = open_below(&settings.source, Path::new(TREE_PRIVATE))? {
+        let _not_empty = unlinkat(private, SAVED, UnlinkatFlags::RemoveDir);
+    }
     Ok(files)
 }
 
-/// Opens the directory of the tree in which passes set aside, none of whose parents may be a link: `None` if there is none.
+/// Opens the directory of the tree in which passes set aside: `None` if there is none.
 fn open_within(tree: &Path) -> Result<Option<OwnedFd>, Failure> {
+    open_below(tree, &Path::new(TREE_PRIVATE).join(SAVED))
+}
+
+/// Opens a directory of the tree, none of whose parents may be a link: `None` if there is none.
+fn open_below(tree: &Path, below: &Path) -> Result<Option<OwnedFd>, Failure> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let failed = |path: &Path, error: nix::Error| Failure::generic(format!("{}: {error}", path.display()));
     let mut at = match nix::fcntl::open(tree, flags, Mode::empty()) {
         Err(nix::Error::ENOENT) => return Ok(None),
         opened => opened.map_err(|error| failed(tree, error))?,
     };
-    let below = Path::new(TREE_PRIVATE).join("saved");
-    for part in &below {
+    for part in below {
         at = match openat(&at, part, flags | OFlag::O_NOFOLLOW, Mode::empty()) {
             Err(nix::Error::ENOENT) => return Ok(None),
             Err(nix::Error::ELOOP | nix::Error::ENOTDIR) => {
-                let path = tree.join(&below);
+                let path = tree.join(below);
                 return Err(Failure::generic(format!("{}: a part of it is no directory", path.display())));
             }
-            opened => opened.map_err(|error| failed(&tree.join(&below), error))?,
+            opened => opened.map_err(|error| failed(&tree.join(below), error))?,
         };
     }
     Ok(Some(at))

@@ -70,6 +70,11 @@ pub(crate) fn running(place: &Place) -> Result<Option<Running>, Failure> {
     }))
 }
 
+/// Whether something was started here and not stopped, dead or alive.
+pub(crate) fn is_started(place: &Place) -> bool {
+    file(place).load::<OnFile>().is_ok_and(|it| it.is_some())
+}
+
 /// The promoted role begins: what runs on this node may write to the tree from now on, so nothing is to be received into it.
 ///
 /// # Errors

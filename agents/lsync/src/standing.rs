@@ -8,7 +8,7 @@ use crate::settings::{Place, Settings};
 use crate::{own, report, source, tree};
 use cluster::{Cluster, Status, Written};
 use ocf::{Failure, Log, StateFile};
-use process::PidLock;
+use process::{PidLock, read_file};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -197,7 +197,7 @@ pub(crate) fn tell_people(
 ) {
     let cluster = cluster(place, deadline);
     let name = &settings.dataset;
-    let is_source = own.is_source() && source::running(place).is_ok_and(|it| it.is_some());
+    let is_source = own.is_source() && source::is_started(place);
     let text = report::standing(own, &settings.node, is_source, tree);
     warn(log, cluster.attribute_set(&format!("lsync-{name}"), &text));
     let peers = format!("lsync-{name}-peers");
@@ -512,7 +512,7 @@ pub(crate) fn cib_changed(place: &Place) -> bool {
 
 /// Replaces a file for people to read.
 fn replace_text(path: &Path, text: &str) -> std::io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+    if read_file(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());
     }
     let new = path.with_extension("new");

@@ -4,10 +4,11 @@
 //! the tree could make one that leads out of it.
 
 use crate::core::Tree;
+use crate::saved;
 use crate::settings::{Place, Settings};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use ocf::{Code, Failure, StateFile};
@@ -28,6 +29,8 @@ const PRIVATE: &str = "local";
 const BEAT: &str = "beat.";
 /// Longest that a file of the agent can be.
 const LONGEST: u64 = 4096;
+/// Longer than they are.
+const ROOM: usize = 512;
 
 /// What says whose tree it is. Mirrored with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +46,8 @@ pub(crate) struct Marker {
 pub(crate) fn look(root: &Path) -> Result<Tree, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::new(Code::Installed, format!("{}: {error}", root.display()));
-    for entry in fs::read_dir(root).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        if !NO_CONTENT.iter().any(|no| name == *no) {
-            return Ok(Tree::Filled);
-        }
-    }
-    Ok(Tree::Empty)
+    let filled = process::holds_other_than(root, &NO_CONTENT).map_err(unreadable)?;
+    Ok(if filled { Tree::Filled } else { Tree::Empty })
 }
 
 /// The number of the file system that the tree's root is on, which tells a mounted one from the empty directory below it.
@@ -204,7 +202,7 @@ pub(crate) fn note_marked(place: &Place) -> Result<(), Failure> {
 /// The tree is not there, a directory cannot be made, or something else bears its name.
 pub(crate) fn prepare(root: &Path) -> Result<(), Failure> {
     let failed = |what: &str, error: Errno| Failure::generic(format!("{}/{what}: {error}", root.display()));
-    let root_fd = open(root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    let root_fd = openat(AT_FDCWD, root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|error| Failure::new(Code::Installed, format!("{}: {error}", root.display())))?;
     let make = |above: &OwnedFd, name: &str, mode: Mode, shown: &str| -> Result<OwnedFd, Failure> {
         match mkdirat(above, name, mode) {
@@ -221,7 +219,8 @@ pub(crate) fn prepare(root: &Path) -> Result<(), Failure> {
     let (open_to_all, private) = (Mode::from_bits_truncate(0o755), Mode::from_bits_truncate(0o700));
     let own = make(&root_fd, DIRECTORY, open_to_all, DIRECTORY)?;
     let local = make(&own, PRIVATE, private, crate::settings::TREE_PRIVATE)?;
-    make(&local, "saved", private, ".bascule/local/saved")?;
+    // rsync makes it when it has something to set aside. While it is not there, a monitor knows at once that nothing waits.
+    let _not_empty = unlinkat(&local, saved::SAVED, UnlinkatFlags::RemoveDir);
     let mut own = Dir::from_fd(own).map_err(|error| failed(DIRECTORY, error))?;
     // What rsync had begun to receive: the name of the file and six characters. Only the agent's own names have none of these.
     let names: Vec<_> = own.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
@@ -329,7 +328,7 @@ fn directory_in(above: &OwnedFd, name: &str) -> nix::Result<OwnedFd> {
 
 /// The agent's directory; `None` if there is none. (A link in its place is an error: ENOTDIR.)
 fn own_directory(root: &Path) -> nix::Result<Option<OwnedFd>> {
-    let root = open(root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let root = openat(AT_FDCWD, root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     match directory_in(&root, DIRECTORY) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::ENOENT) => Ok(None),
@@ -343,17 +342,29 @@ fn read(root: &Path, name: &str) -> Result<Option<String>, Failure> {
     let Some(directory) = own_directory(root).map_err(|error| failed(error.into()))? else { return Ok(None) };
     // Not blocking: a FIFO in its place must not hold us up.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = match openat(&directory, name, flags, Mode::empty()) {
+    let mut file = match openat(&directory, name, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::ENOENT) => return Ok(None),
         Err(error) => return Err(failed(error.into())),
     };
-    if !file.metadata().map_err(failed)?.is_file() {
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
         return Err(failed(ErrorKind::InvalidInput.into()));
     }
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    // One call, usually, and no second for the end. More than the length that was told, lest half of what has grown since be read.
+    let (mut room, mut bytes) = ([0; ROOM], Vec::new());
+    loop {
+        match file.read(&mut room) {
+            Ok(count) => {
+                bytes.extend_from_slice(&room[..count]);
+                if count == 0 || bytes.len() as u64 >= found.len().min(LONGEST) {
+                    return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 /// In place: what is shorter than a block is never seen half-written by those who matter, and a rename would be two events.
@@ -397,11 +408,14 @@ mod tests {
         fs::write(&left, "half").unwrap();
         write_canary(root.path(), 3).unwrap();
         let saved = root.path().join(".bascule/local/saved/precious");
+        fs::create_dir(saved.parent().unwrap()).unwrap();
         fs::write(&saved, "old").unwrap();
         prepare(root.path()).unwrap();
-        let modes = [".bascule", ".bascule/local", ".bascule/local/saved"].map(mode);
-        assert_eq!(modes, [0o755, 0o700, 0o700]);
+        assert_eq!([".bascule", ".bascule/local"].map(mode), [0o755, 0o700]);
         assert!(!left.exists() && saved.exists());
+        fs::remove_file(&saved).unwrap();
+        prepare(root.path()).unwrap();
+        assert!(!saved.parent().unwrap().exists(), "only while something is in it");
         assert_eq!(canary(root.path()), Some(3));
     }
 

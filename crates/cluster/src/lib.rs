@@ -104,7 +104,11 @@ impl Cluster {
 
     /// Runs a tool whose exit code says something.
     fn run(&self, tool: &Tool) -> Result<Output, NoCluster> {
-        Ok(tool.run(self.deadline.min(Instant::now() + LONGEST))?)
+        let output = tool.run(self.deadline.min(Instant::now() + LONGEST));
+        if let Some(memory) = &self.memory {
+            memory.look_again();
+        }
+        Ok(output?)
     }
 }
 

@@ -16,13 +16,14 @@
 //!
 //! The memory is erased before the attribute is written and made after: killed in between, the agent writes once too often.
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use process::{Identity, Process};
+use process::{Identity, Process, open_file, read_open};
 use serde::{Deserialize, Serialize};
 
 /// How long a memory is believed, by the file's time. A clock that was set back makes it look young by as much, one in the
@@ -33,6 +34,8 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(300);
 pub(crate) struct Memory {
     directory: PathBuf,
     doubted: bool,
+    /// The daemon that was seen alive just now.
+    seen: RefCell<Option<Identity>>,
 }
 
 /// The content of one file.
@@ -46,7 +49,7 @@ struct Entry {
 
 impl Memory {
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory, doubted: false }
+        Self { directory, doubted: false, seen: RefCell::default() }
     }
 
     /// Believe nothing that is written so far.
@@ -65,11 +68,25 @@ impl Memory {
     }
 
     fn recall(&self, attribute: &str) -> Option<Entry> {
-        let path = self.file(attribute);
-        let written = fs::metadata(&path).ok()?.modified().ok()?;
+        let file = open_file(&self.file(attribute)).ok()?;
+        let written = file.metadata().ok()?.modified().ok()?;
         SystemTime::now().duration_since(written).ok().filter(|age| *age < LIFETIME)?;
-        let entry: Entry = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        entry.keeper.is_alive().then_some(entry)
+        let entry: Entry = serde_json::from_slice(&read_open(&file).ok()?).ok()?;
+        self.is_alive(&entry.keeper).then_some(entry)
+    }
+
+    /// Whether the daemon runs. Looked at once for what is remembered of one attribute after the other, until [`Memory::look_again`].
+    fn is_alive(&self, keeper: &Identity) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        if seen.as_ref() != Some(keeper) {
+            *seen = keeper.is_alive().then(|| keeper.clone());
+        }
+        seen.is_some()
+    }
+
+    /// Time passes: what was seen of the daemon may be true no more.
+    pub(crate) fn look_again(&self) {
+        self.seen.take();
     }
 
     pub(crate) fn forget(&self, attribute: &str) {
@@ -147,7 +164,9 @@ mod tests {
         assert!(memory.holds("a", Some("1")) && memory.has("a") && !memory.has("b"));
         daemon.kill().unwrap();
         daemon.wait().unwrap();
+        memory.look_again();
         assert!(!memory.holds("a", Some("1")) && !memory.has("a"));
+        assert!(memory.seen.borrow().is_none(), "the dead are not remembered as seen");
     }
 
     #[test]

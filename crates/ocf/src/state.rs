@@ -66,7 +66,7 @@ impl StateFile {
     /// # Errors
     /// It cannot be read or makes no sense (another version's, say): the reason names the file.
     pub fn load<T: DeserializeOwned>(&self) -> Result<Option<T>, Failure> {
-        let bytes = match fs::read(&self.0) {
+        let bytes = match process::read_file(&self.0) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", self.0.display()))?,

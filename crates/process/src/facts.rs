@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 
+use crate::file::read_file;
 use crate::text;
 
 /// One process as `/proc/PID/stat` tells it.
@@ -25,7 +27,7 @@ pub struct Process {
 impl Process {
     /// The process with this pid; `None` if there is none.
     pub fn of(pid: i32) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&read_file(Path::new(&format!("/proc/{pid}/stat"))).ok()?)
     }
 
     /// All processes that can be seen from here, zombies too.

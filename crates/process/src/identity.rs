@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::facts::{Process, pids};
+use crate::file::read_file;
 use crate::sys;
 
 /// The variable by which the processes of a daemon are known when their session's leader is gone.
@@ -47,11 +50,11 @@ impl Identity {
     /// The process that has this pid now; `None` if there is none, or only its zombie.
     pub fn of(pid: i32) -> Option<Self> {
         let process = Process::of(pid).filter(Process::is_running)?;
-        Some(Self { pid, start_time: process.start_time, boot_id: boot_id()?, mark: None })
+        Some(Self { pid, start_time: process.start_time, boot_id: boot_id()?.to_owned(), mark: None })
     }
 
     pub(crate) fn known(pid: i32, start_time: u64, mark: Option<String>) -> Option<Self> {
-        Some(Self { pid, start_time, boot_id: boot_id()?, mark })
+        Some(Self { pid, start_time, boot_id: boot_id()?.to_owned(), mark })
     }
 
     /// Its process id, for messages.
@@ -172,8 +175,14 @@ fn send(process: &Process, signals: &[Signal]) -> Option<OwnedFd> {
     pidfd
 }
 
-fn boot_id() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+/// Read once: no process outlives its boot.
+fn boot_id() -> Option<&'static str> {
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Some(known);
+    }
+    let id = String::from_utf8(read_file(Path::new("/proc/sys/kernel/random/boot_id")).ok()?).ok()?;
+    Some(KNOWN.get_or_init(|| id.trim().to_owned()))
 }
 
 #[cfg(test)]

@@ -1,25 +1,31 @@
 //! A lock that lives in the kernel, bound to its holder's life: a killed process leaves none behind, and whoever finds it
 //! taken learns by whom.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::error::Error;
 
 /// Pause between two tries while waiting for a lock: one system call each.
 const TICK: Duration = Duration::from_millis(5);
 
+/// Never through a link, and never held up by what is no file.
+const PLAIN: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+
 /// The files locked by this process. POSIX drops a process's lock on a file as soon as the process closes *any*
 /// descriptor of it; so a file that is in here is not opened again.
 static HELD: Mutex<Vec<Lock>> = Mutex::new(Vec::new());
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lock {
     device: u64,
     inode: u64,
@@ -40,7 +46,8 @@ pub struct PidLock {
 #[derive(Debug)]
 pub struct Guard {
     /// Always there, until the drop takes it.
-    file: Option<File>,
+    file: Option<OwnedFd>,
+    lock: Lock,
 }
 
 impl PidLock {
@@ -57,23 +64,23 @@ impl PidLock {
         let mut held = registry();
         // Again if the holder left between two calls, or if the file was removed under us: a few rounds, not for ever.
         for _ in 0..100 {
-            if let Ok(metadata) = fs::metadata(&self.path)
+            if !held.is_empty()
+                && let Ok(metadata) = fs::metadata(&self.path)
                 && held.contains(&Lock::on(&metadata))
             {
                 return Err(self.held_by(std::process::id() as i32));
             }
-            let file = self.open().map_err(|source| self.failed(source))?;
+            let (file, lock) = self.open().map_err(|source| self.failed(source))?;
             if fcntl(&file, FcntlArg::F_SETLK(&whole_file())).is_err() {
                 match holder_of(&file).map_err(|source| self.failed(source))? {
                     Some(pid) => return Err(self.held_by(pid)),
                     None => continue,
                 }
             }
-            let metadata = file.metadata().map_err(|source| self.failed(source))?;
             let there = fs::metadata(&self.path).ok();
-            if there.is_some_and(|there| Lock::on(&there) == Lock::on(&metadata)) {
-                held.push(Lock::on(&metadata));
-                return Ok(Guard { file: Some(file) });
+            if there.is_some_and(|there| Lock::on(&there) == lock) {
+                held.push(lock);
+                return Ok(Guard { file: Some(file), lock });
             }
         }
         Err(self.failed(io::Error::other("is being replaced all the time")))
@@ -104,30 +111,30 @@ impl PidLock {
         {
             return Ok(Some(std::process::id() as i32));
         }
-        let file =
-            OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path);
-        match file {
+        match openat(AT_FDCWD, &self.path, OFlag::O_RDONLY | PLAIN, Mode::empty()) {
             Ok(file) => holder_of(&file).map_err(|source| self.failed(source)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed(error)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(self.failed(error.into())),
         }
     }
 
-    fn open(&self) -> io::Result<File> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path)
-        };
+    fn open(&self) -> io::Result<(OwnedFd, Lock)> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | PLAIN;
+        let open = || openat(AT_FDCWD, &self.path, flags, Mode::from_bits_truncate(0o600));
         let file = match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Errno::ENOENT) => {
                 let directory = self.path.parent().unwrap_or(Path::new("/"));
                 DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
                 open()?
             }
             result => result?,
         };
-        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("is not a file")) }
+        let found = fstat(&file)?;
+        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(io::Error::other("is not a file"));
+        }
+        let lock = Lock { device: found.st_dev, inode: found.st_ino, owner: std::process::id() };
+        Ok((file, lock))
     }
 
     fn held_by(&self, pid: i32) -> Error {
@@ -143,10 +150,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
         let mut held = registry();
-        if let Ok(metadata) = file.metadata() {
-            let ours = Lock::on(&metadata);
-            held.retain(|lock| *lock != ours);
-        }
+        held.retain(|lock| *lock != self.lock);
         // Closing gives the lock back. While the registry is locked: a thread that took the lock before this descriptor is
         // closed would lose it again.
         drop(file);
@@ -174,7 +178,7 @@ fn whole_file() -> libc::flock {
 }
 
 /// Who would be in the way of a lock on this file.
-fn holder_of(file: &File) -> io::Result<Option<i32>> {
+fn holder_of(file: &OwnedFd) -> io::Result<Option<i32>> {
     let mut found = whole_file();
     fcntl(file, FcntlArg::F_GETLK(&mut found))?;
     // -1: a lock of an open file description, which is no process's and none of ours. It must never reach kill(2).

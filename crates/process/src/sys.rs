@@ -1,4 +1,5 @@
-//! The few system calls that neither std nor nix offers safely: pidfds, `close_range`, and what is done between fork and
+//! The few system calls that neither std nor nix offers safely: pidfds, `close_range`, a directory's entries without a buffer of the C
+//! library's, and what is done between fork and
 //! exec, where only async-signal-safe calls are allowed.
 #![allow(unsafe_code)]
 
@@ -33,6 +34,16 @@ pub(crate) fn pidfd_signal(process: &OwnedFd, signal: Signal) -> io::Result<()> 
         libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal as libc::c_int, no_info, 0)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reads entries of a directory as getdents64(2) writes them, and tells how many bytes that are; 0 at the end. The buffer has to be
+/// aligned to 8 bytes.
+pub(crate) fn entries(directory: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `len` bytes to the buffer, which is ours alone.
+    let count = unsafe {
+        libc::syscall(libc::SYS_getdents64, directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
 /// Waits until one of the descriptors has something to tell, or until the instant. A signal that interrupts is no event.

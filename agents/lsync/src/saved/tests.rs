@@ -86,14 +86,14 @@ const FILES_OF_A_PASS: [(&str, &str); 3] = [("a", "1"), ("d/e/f", "2"), ("REPORT
 fn what_was_set_aside_is_put_away_with_a_report() {
     let bench = bench();
     assert_eq!(bench.puts_away().unwrap(), 0);
-    assert!(!bench.settings.saved_dir.exists());
+    assert!(!bench.settings.saved_dir.exists() && !bench.pass("").exists());
     assert_eq!(waiting(&bench.settings.source), (0, 0));
     bench.sets_aside("p1", &FILES_OF_A_PASS);
     assert_eq!(waiting(&bench.settings.source).0, 3);
     fs::create_dir_all(bench.pass("p2/empty/dirs")).unwrap();
     assert_eq!(bench.puts_away().unwrap(), 3);
     assert_eq!(bench.kept(), pairs(&FILES_OF_A_PASS));
-    assert!(!bench.pass("p1").exists() && !bench.pass("p2").exists());
+    assert!(!bench.pass("").exists(), "nor the directory itself");
     assert_eq!(waiting(&bench.settings.source), (0, 0));
     let report = bench.report();
     for part in [
