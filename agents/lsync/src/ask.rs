@@ -162,14 +162,15 @@ impl Drop for Room {
     }
 }
 
-/// Removes what is older, or from a future that the clock has left again.
+/// Removes what is older, or as far in a future that the clock has left again. (What another question has made since the clock was read here
+/// is in the future too.)
 pub(crate) fn remove_stale(directory: &Path, age: Duration) {
     let now = SystemTime::now();
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
         let Ok(changed) = metadata.modified() else { continue };
-        if now.duration_since(changed).is_ok_and(|it| it <= age) {
+        if now.duration_since(changed).unwrap_or_else(|future| future.duration()) <= age {
             continue;
         }
         let _another_may_be_faster =
@@ -218,16 +219,18 @@ mod tests {
     fn what_killed_questions_left_goes_and_a_clock_that_was_set_back_keeps_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        for name in ["old", "future", "new"] {
+        for name in ["old", "future", "new", "newer"] {
             fs::create_dir(path(name)).unwrap();
         }
         let set = |name: &str, to: SystemTime| fs::File::open(path(name)).unwrap().set_modified(to).unwrap();
         set("old", SystemTime::now() - 2 * STALE);
-        set("future", SystemTime::now() + STALE);
+        set("future", SystemTime::now() + 2 * STALE);
+        // Made by another question between the look at the clock and the look at the directory.
+        set("newer", SystemTime::now() + Duration::from_secs(1));
         remove_stale(directory.path(), STALE);
         assert_eq!(
-            [path("old").exists(), path("future").exists(), path("new").exists()],
-            [false, false, true]
+            ["old", "future", "new", "newer"].map(|name| path(name).exists()),
+            [false, false, true, true]
         );
     }
 }

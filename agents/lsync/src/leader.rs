@@ -25,7 +25,8 @@ pub(crate) fn promote(call: &Call, place: &Place, settings: &Settings) -> Result
         && running.alive
         && own::load(place)?.is_source()
     {
-        return Ok(());
+        // Somebody may have called start by hand, on what leads.
+        return source::role_begins(place);
     }
     if settings.peers.is_empty() {
         let reason = "there is no other node to mirror to: expected one in the cluster, or in peers";
@@ -34,10 +35,16 @@ pub(crate) fn promote(call: &Call, place: &Place, settings: &Settings) -> Result
     let deadline = call.deadline.instant();
     source::stop(place, deadline)?;
     tree::prepare(&settings.source)?;
-    let (own, sight) = standing::open(place, settings, deadline, &call.log)?;
+    source::role_begins(place)?;
+    let (own, sight) = match standing::open(place, settings, deadline, &call.log) {
+        Ok(opened) => opened,
+        Err(failure) => {
+            source::role_ended(place)?;
+            return Err(failure);
+        }
+    };
     let generation = own.generation().ok_or_else(|| Failure::generic("no generation was opened"))?;
     let device = tree::device(&settings.source)?;
-    source::role_begins(place)?;
     source::start(place, settings, generation, device, deadline)?;
     standing::tell(place, settings, &own, &sight, deadline, &call.log);
     Ok(())
@@ -255,7 +262,7 @@ fn join_late(call: &Call, place: &Place, settings: &Settings, name: &str, genera
     let Ok(_lock) = PidLock::at(place.peer_lock(name)).try_lock() else { return };
     let mut state = peer_files::of_generation(place, name, generation.number);
     if waits_to_join(&state) && !peer_files::has_returned(place, name) {
-        pass::join_late(place, settings, peer, &mut state, &call.log);
+        pass::join_late(place, settings, peer, &mut state, standing::soon(&call.deadline), &call.log);
     }
 }
 
@@ -277,7 +284,7 @@ fn end_to_end(call: &Call, place: &Place, settings: &Settings) -> Result<(), Fai
         let Some(record) = own.latest.as_ref().filter(|_| own.is_source()) else {
             return Err(Failure::generic("this node is not the source any more: nothing is acknowledged"));
         };
-        let number = tree::canary(&settings.source).unwrap_or(0) + 1;
+        let number = standing::next_number(place, settings, &record.generation);
         tree::write_canary(&settings.source, number)?;
         let in_sync = |peer: &&Peer| record.in_sync.contains(&peer.name);
         let peers: Vec<&Peer> = settings.peers.iter().filter(in_sync).collect();

@@ -223,6 +223,11 @@ impl Pass<'_> {
         let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
         let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
         // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
+        let highest = standing::next_number(place, settings, generation) - 1;
+        if tree::canary(held.path()).is_none_or(|there| there < highest) && highest > 0 {
+            // A restored backup has set it back.
+            tree::write_canary(&settings.source, highest + 1)?;
+        }
         let canary = tree::canary(held.path()).unwrap_or(0);
         let released = hold::released(place, settings, &peer.name, state)?;
         let (mut rounds, runs) = (0, Cell::new(0));
@@ -282,8 +287,14 @@ impl Pass<'_> {
 
 /// Tries to add a peer that has had its whole pass to those in sync, if it has by now what was acknowledged during that. Trouble is a line in
 /// the log, for it is tried again. Only for whoever holds the peer's lock.
-pub(crate) fn join_late(place: &Place, settings: &Settings, peer: &Peer, state: &mut PeerState, log: &Log) {
-    let deadline = Instant::now() + JOINING;
+pub(crate) fn join_late(
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    state: &mut PeerState,
+    deadline: Instant,
+    log: &Log,
+) {
     match standing::join(place, settings, &peer.name, state.canary, deadline, log) {
         Ok(false) => {}
         Ok(true) => {

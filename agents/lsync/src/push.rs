@@ -271,13 +271,16 @@ impl Push<'_> {
             state.canary = state.canary.max(number);
         }
         // One that no list has told of yet: its event comes after those of this list.
-        let coming = tree::latest_beat(&self.settings.source) > state.canary;
+        let beat = tree::latest_beat(&self.settings.source);
+        let there = tree::canary(&self.settings.source).unwrap_or(0);
+        // Where the number itself has gone back, by a restored backup, the event was long ago.
+        let coming = beat > state.canary && there >= beat;
         if told.is_some() {
             // Everything before it has arrived. What came with it has too, but that is known with the next; and what was
             // written later is behind since about now.
             state.behind_since = (real || coming).then_some(begun);
         }
-        let next = tree::canary(&self.settings.source).unwrap_or(0) + 1;
+        let next = standing::next_number(self.place, self.settings, self.generation).max(state.canary + 1);
         if real
             && !coming
             && let Err(failure) = tree::write_canary(&self.settings.source, next)
@@ -292,7 +295,8 @@ impl Push<'_> {
         if !state.joining || wanted <= before || wanted > state.canary {
             return;
         }
-        pass::join_late(self.place, self.settings, self.peer, state, log);
+        let until = Instant::now() + TELLING;
+        pass::join_late(self.place, self.settings, self.peer, state, until, log);
     }
 
     /// What follows from a push that did not arrive.

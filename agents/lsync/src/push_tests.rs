@@ -360,3 +360,21 @@ fn a_path_that_is_too_long_is_no_success() {
     // Else it could not be looked at in order to be removed.
     fs::rename(bench.source().join(&above).join("below"), bench.source().join("below")).unwrap();
 }
+
+#[test]
+fn a_number_that_went_back_with_a_restored_backup_is_not_used_again() {
+    let bench = Bench::new();
+    let next = || crate::standing::next_number(&bench.place, &bench.settings, &bench.generation);
+    assert_eq!(next(), 1);
+    tree::write_canary(bench.source(), 7).unwrap();
+    assert_eq!(next(), 8);
+    bench.set_state(&PeerState { canary: 19, ..bench.state() });
+    assert_eq!(next(), 20, "what was sent counts too");
+    let noted = StateFile::new(bench.place.acknowledged());
+    noted.save(&(&bench.generation, 30)).unwrap();
+    assert_eq!(next(), 31, "and what was acknowledged");
+    // A pass raises it, so that whoever gets it has more than what was acknowledged.
+    fs::remove_file(bench.source().join(".bascule/canary")).unwrap();
+    let (_, canary) = bench.exchange(Mode::Whole).unwrap();
+    assert!(canary > 30, "{canary}");
+}

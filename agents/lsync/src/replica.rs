@@ -14,7 +14,9 @@ pub(crate) fn start(call: &Call, place: &Place, settings: &Settings) -> Result<(
     own_tree(place, settings, &own::load(place)?)?;
     tree::note_place(place, settings)?;
     tree::prepare(&settings.source)?;
-    source::role_ended(place)?;
+    if !source::is_started(place) {
+        source::role_ended(place)?;
+    }
     // What was received by a pass that is still under way may have been cut off by whatever made this start necessary.
     let _may_not_be_there = std::fs::remove_file(place.claimed());
     // Whatever was told before, the cluster may have forgotten.
@@ -111,6 +113,11 @@ pub(crate) fn monitor(call: &Call, place: &Place, settings: &Settings) -> Result
             "the rsync daemon on port {} has ended by itself: nothing can be received here",
             settings.port
         )));
+    }
+    if place.promoted().exists() {
+        // A monitor or promotion that found so has ended the source already; only a demotion ends the role.
+        let reason = "this node has the promoted role, and is not the source any more: it has to be demoted";
+        return Err(Failure::new(Code::FailedPromoted, reason));
     }
     let mut own = own::load(place)?;
     tree::same_place(place, settings).map_err(Failure::generic)?;

@@ -400,6 +400,21 @@ pub(crate) fn acknowledged(place: &Place, generation: &Generation) -> u64 {
     }
 }
 
+/// A number above all that were ever written, sent or acknowledged in this generation. Not by the file in the tree alone: whoever restores a backup
+/// over the tree sets that back.
+pub(crate) fn next_number(place: &Place, settings: &Settings, generation: &Generation) -> u64 {
+    let sent = settings
+        .peers
+        .iter()
+        .map(|peer| peer_files::of_generation(place, &peer.name, generation.number).canary)
+        .max();
+    // Of what cannot be read nothing follows here; nobody joins by it.
+    let acknowledged = Some(acknowledged(place, generation)).filter(|number| *number < u64::MAX);
+    let there = tree::canary(&settings.source);
+    let told = tree::latest_beat(&settings.source);
+    [sent, acknowledged, there].into_iter().flatten().fold(told, u64::max) + 1
+}
+
 /// Notes that everything before this number is acknowledged, if it may be said of what these replicas have. `false` if not: who is in sync has
 /// changed meanwhile.
 ///
@@ -423,9 +438,20 @@ pub(crate) fn acknowledge(
     }
     let Some(record) = &own.latest else { return Ok(false) };
     let alone = settings.min_peers == 0 && record.in_sync.iter().all(|name| *name == settings.node);
-    let may = if alone { own.is_source() } else { core::acknowledged(&own, &view, have, settings.min_peers) };
+    let may = if alone {
+        own.is_source() && own.latest == sight.record
+    } else {
+        core::acknowledged(&own, &view, have, settings.min_peers)
+    };
     if may {
-        let number = number.max(acknowledged(place, &record.generation));
+        let before = acknowledged(place, &record.generation);
+        if before == u64::MAX {
+            return Err(Failure::generic(format!(
+                "{} cannot be read: remove it",
+                place.acknowledged().display()
+            )));
+        }
+        let number = number.max(before);
         StateFile::new(place.acknowledged()).save(&(&record.generation, number))?;
     }
     Ok(may)
