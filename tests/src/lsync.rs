@@ -220,10 +220,15 @@ impl<'a> Mirror<'a> {
     #[track_caller]
     #[must_use]
     pub fn source(&self) -> String {
-        match self.promoted() {
-            Some(node) if self.standing(&node).starts_with("source, ") => node,
-            _ => self.fail("there is no source"),
+        match self.leading() {
+            Some(node) => node,
+            None => self.fail("there is no source"),
         }
+    }
+
+    /// As [`Mirror::source`], at a moment when there may be none.
+    fn leading(&self) -> Option<String> {
+        self.promoted().filter(|node| self.standing(node).starts_with("source, "))
     }
 
     /// The peers as the source tells of them.
@@ -374,16 +379,19 @@ impl<'a> Mirror<'a> {
     pub fn acknowledged(&self, bound: Duration) {
         let begun = Instant::now();
         loop {
-            let source = self.source();
-            let output = self.monitor(&source, 10);
-            if output.code == 8 {
-                return;
-            }
+            // A promotion publishes its replicas before the cluster has recorded its success: there may be no source yet.
+            let said = match self.leading() {
+                Some(source) => {
+                    let output = self.monitor(&source, 10);
+                    if output.code == 8 {
+                        return;
+                    }
+                    format!("{}\n{}", output.code, output.stderr)
+                }
+                None => "there is no source".to_owned(),
+            };
             if begun.elapsed() >= bound {
-                self.fail(&format!(
-                    "nothing is acknowledged within {bound:?}: {}\n{}",
-                    output.code, output.stderr
-                ));
+                self.fail(&format!("nothing is acknowledged within {bound:?}: {said}"));
             }
             sleep(POLL);
         }
