@@ -22,6 +22,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Pause between two looks at a lock or a job that others end.
 const LOOK: Duration = Duration::from_millis(20);
+/// Longest wait for passes to others that are about to end.
+const MOMENT: Duration = Duration::from_millis(300);
 /// A pass in the background is bounded by what rsync's own timeouts bound, and by this.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 /// Longest for telling the cluster that a peer has everything.
@@ -149,6 +151,7 @@ impl Pass<'_> {
         let lock = wait_for_lock(place, &peer.name, deadline)?;
         let mut state = peer_files::of_generation(place, &peer.name, generation.number);
         let followed = state.phase == Phase::Following && mode != Mode::Whole;
+        let saved_before = state.saved;
         let begun = peer_files::boot_seconds();
         peer_files::end_returned(place, &peer.name);
         state.sending = true;
@@ -158,6 +161,11 @@ impl Pass<'_> {
         peer_files::save(place, &peer.name, &state)?;
         let sent = self.exchange(&state);
         let attempt = sent.and_then(|sent| {
+            if mode == Mode::Whole {
+                state.sending = false;
+                peer_files::save(place, &peer.name, &state)?;
+                let_others_end(place, settings, peer, generation, deadline);
+            }
             // Bounded by itself: the pass may have ages, a cluster that does not answer has not.
             let until = deadline.min(Instant::now() + JOINING);
             let joined = standing::join(place, settings, &peer.name, sent.1, until, log)?;
@@ -202,7 +210,7 @@ impl Pass<'_> {
         }
         peer_files::save(place, &peer.name, &state)?;
         drop(lock);
-        if attempt.is_ok() && !followed {
+        if attempt.is_ok() && (!followed || state.saved != saved_before) {
             tell_of_joining(place, settings, peer, deadline, log);
         }
         attempt.map(|((passed, _), _)| passed)
@@ -309,12 +317,35 @@ pub(crate) fn join_late(
     }
 }
 
-/// Has a peer look at the cluster's record, so that it can be promoted from now on, and not from its next monitor on.
+/// Has a peer look at the cluster's record and tell how it stands, so that it can be promoted from now on, and not from its next monitor on.
 fn tell_of_joining(place: &Place, settings: &Settings, peer: &Peer, deadline: Instant, log: &Log) {
     if let Err(trouble) = ask(place, settings, peer, Ask::Look, deadline) {
         log.info(format_args!("{} hears of it at its next monitor: {trouble}", peer.name));
     }
     standing::tell_of_peers(place, settings, deadline, log);
+}
+
+/// Waits a moment for whole passes to other peers that are about to end: to tell the cluster costs as much as thousands of small files, which these
+/// would wait for.
+fn let_others_end(
+    place: &Place,
+    settings: &Settings,
+    peer: &Peer,
+    generation: &Generation,
+    deadline: Instant,
+) {
+    let until = deadline.min(Instant::now() + MOMENT);
+    let mut others: Vec<&Peer> = settings.peers.iter().filter(|other| other.name != peer.name).collect();
+    loop {
+        others.retain(|other| {
+            let state = peer_files::of_generation(place, &other.name, generation.number);
+            state.phase == Phase::Syncing && state.sending
+        });
+        if others.is_empty() || Instant::now() >= until {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Waits for whoever sends to the peer now. (Longer steps than the lock's own: a pass may take hours.)

@@ -213,7 +213,8 @@ pub(crate) fn tell_people(
         // Gone with the role: it would tell of peers that this node does not serve.
         let _may_not_be_there = fs::remove_file(place.status());
     }
-    let saved = crate::saved::measure(&settings.saved_dir).0;
+    // What is still to be put away lies set aside too.
+    let saved = crate::saved::measure(&settings.saved_dir).0 + crate::saved::waiting(&settings.source).0;
     warn(
         log,
         match saved {
