@@ -86,7 +86,7 @@ fn belongs(settings: &Settings, dataset: u64) -> Result<(), Failure> {
 pub(crate) fn stop(call: &Call, place: &Place, settings: &Settings) -> Result<(), Failure> {
     let deadline = call.deadline.instant();
     receiver::withdraw(place, settings, deadline)?;
-    standing::withdraw(place, &settings.dataset, deadline, &call.log);
+    standing::withdraw(place, settings, deadline, &call.log);
     Ok(())
 }
 

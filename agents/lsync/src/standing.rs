@@ -172,7 +172,7 @@ pub(crate) fn tell(
     let tree = tree::look(&settings.source).unwrap_or(Tree::Empty);
     let view = sight.view(settings, tree);
     let score = if fit_to_lead(place, settings, own) { core::score(own, &view) } else { None };
-    let cluster = cluster(place, deadline);
+    let cluster = cluster(place, deadline).on(&settings.node);
     let name = &settings.dataset;
     warn(
         log,
@@ -249,8 +249,9 @@ pub(crate) fn peer_states(place: &Place, settings: &Settings, own: &Own) -> Vec<
 }
 
 /// Takes away what this node told, when the resource stops here.
-pub(crate) fn withdraw(place: &Place, dataset: &str, deadline: Instant, log: &Log) {
-    let cluster = cluster(place, deadline);
+pub(crate) fn withdraw(place: &Place, settings: &Settings, deadline: Instant, log: &Log) {
+    let cluster = cluster(place, deadline).on(&settings.node);
+    let dataset = &settings.dataset;
     warn(log, cluster.promotion_score_clear(dataset));
     for name in ["", "-said", "-peers", "-saved"] {
         warn(log, cluster.attribute_clear(&format!("lsync-{dataset}{name}")));

@@ -31,7 +31,7 @@ impl Cluster {
     ///
     /// For "not here" there are [`Cluster::promotion_forbid`] and [`Cluster::promotion_score_clear`].
     pub fn promotion_score_set(&self, resource: &str, score: i32) -> Written {
-        let (name, tool) = promotion(resource, feature_set().as_deref());
+        let (name, tool) = self.promotion(resource);
         let score = score.to_string();
         self.write(&name, Some(&score), &tool.arg(format!("--update={score}")))
     }
@@ -41,13 +41,13 @@ impl Cluster {
     /// Without a score, a constraint that merely prefers this node would have it promoted (seen on 2.1.5): Pacemaker demotes the
     /// node that serves, promotes this one, which has to refuse, and so on. Minus infinity is more than any preference.
     pub fn promotion_forbid(&self, resource: &str) -> Written {
-        let (name, tool) = promotion(resource, feature_set().as_deref());
+        let (name, tool) = self.promotion(resource);
         self.write(&name, Some(NEVER), &tool.arg(format!("--update={NEVER}")))
     }
 
     /// Takes this node's promotion score for a resource away: it will not become Promoted, unless a constraint prefers it.
     pub fn promotion_score_clear(&self, resource: &str) -> Written {
-        let (name, tool) = promotion(resource, feature_set().as_deref());
+        let (name, tool) = self.promotion(resource);
         self.write(&name, None, &tool.arg("--delete"))
     }
 
@@ -71,6 +71,13 @@ impl Cluster {
         let output = output.ok()?;
         parse_values(name, &output.text())
             .map_err(|line| NoCluster(format!("attrd_updater: cannot be understood: {line}")))
+    }
+
+    /// The attribute behind a promotion score of this node, and the tool that sets it.
+    fn promotion(&self, resource: &str) -> (String, Tool) {
+        let (name, tool) = promotion(resource, feature_set().as_deref());
+        let here = self.node.iter().map(|node| format!("--node={node}"));
+        (name, tool.args(here))
     }
 
     /// Runs the tool unless the attribute is known to have the value.

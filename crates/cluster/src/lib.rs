@@ -30,6 +30,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 pub struct Cluster {
     deadline: Instant,
     memory: Option<Memory>,
+    node: Option<String>,
 }
 
 /// What became of an attribute that was to be written.
@@ -52,7 +53,7 @@ pub struct NoCluster(String);
 impl Cluster {
     /// The cluster for an action that is to end by this deadline. Without a memory attributes are always written.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, memory: None }
+        Self { deadline, memory: None, node: None }
     }
 
     /// Remembers in this directory (one for each resource, below `/run`) which attributes were written, so that the same value is not
@@ -60,6 +61,14 @@ impl Cluster {
     #[must_use]
     pub fn remembering(mut self, directory: impl Into<PathBuf>) -> Self {
         self.memory = Some(Memory::new(directory.into()));
+        self
+    }
+
+    /// Says which node this is, if that is known (not empty): else the tool that sets a promotion score asks the controller, and that
+    /// takes a second or two on the node that is busy with what has just changed in the configuration (seen on 2.1.5, on the DC).
+    #[must_use]
+    pub fn on(mut self, node: &str) -> Self {
+        self.node = Some(node).filter(|node| !node.is_empty()).map(str::to_owned);
         self
     }
 

@@ -80,7 +80,9 @@ fn told_and_asked() {
     assert_eq!(cluster().promotion_forbid("db:1"), Written::Written);
     assert_eq!(cluster().promotion_forbid("db"), Written::Unchanged);
     assert_eq!(cluster().attribute_everywhere("master-db"), here("-INFINITY"));
-    assert_eq!(cluster().promotion_score_clear("db"), Written::Written);
+    assert_eq!(cluster().on("n1").promotion_score_set("db:1", 7), Written::Written);
+    assert_eq!(cluster().attribute_everywhere("master-db"), here("7"));
+    assert_eq!(cluster().on("n1").promotion_score_clear("db"), Written::Written);
     assert_eq!(cluster().attribute_everywhere("master-db"), Ok(vec![]));
 
     // The daemon dies and is started again, and has forgotten everything: so do we.
