@@ -148,7 +148,7 @@ fn crm_master_where_crm_attribute_is_too_old() {
     assert_eq!(Cluster::new(ample()).promotion_score_set("db:0", 5), Written::Written);
     assert_eq!(calls(directory), ["crm_master -l reboot -r db --update=5", "instance db"]);
     assert_eq!(Cluster::new(ample()).on("n1").promotion_score_set("db:0", 6), Written::Written);
-    assert_eq!(calls(directory)[0], "crm_master -l reboot -r db --update=6 --node=n1");
+    assert_eq!(calls(directory)[0], "crm_master -l reboot -r db --node=n1 --update=6");
     assert_eq!(Cluster::new(ample()).on("").promotion_score_set("db:0", 7), Written::Written);
     assert_eq!(calls(directory)[0], "crm_master -l reboot -r db --update=7");
 }
