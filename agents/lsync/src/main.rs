@@ -40,6 +40,7 @@ mod standing;
 mod test_port;
 mod transfer;
 mod tree;
+mod trouble;
 mod values;
 mod watches;
 

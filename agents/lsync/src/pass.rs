@@ -1,20 +1,20 @@
 //! A whole pass: everything that differs on a peer is sent, from the claim of the generation to the peer's word that it is
 //! complete. The only way in which a peer comes to be in sync.
 
-use crate::ask::{self, Silence};
+use crate::ask;
 use crate::control::{Answer, Ask};
 use crate::core::{self, Generation, Own, Standing, Tree};
 use crate::keys::{self, Key};
 use crate::peers::{PeerState, Phase};
 use crate::settings::{Peer, Place, Settings};
 use crate::transfer::{self, Fault, Guard, Outcome, Report, Route, Whole};
+use crate::trouble::{Kind, Trouble};
 use crate::{hold, own, peer_files, source, standing, tree};
 use ocf::{Failure, Log, StateFile};
 use process::{Error, Identity, PidLock, Tool};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -65,63 +65,6 @@ pub(crate) struct Passed {
     pub(crate) saved: u64,
     /// What differed, the first few, where contents were compared.
     pub(crate) repaired: Vec<String>,
-}
-
-/// Why a pass or push did not succeed, for an administrator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trouble {
-    /// What kind.
-    pub(crate) kind: Kind,
-    /// What was found and what to do.
-    pub(crate) text: String,
-}
-
-/// The kinds of trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Kind {
-    /// So many deletions are held back; all else was sent.
-    Held(u64),
-    /// The peer does not answer.
-    Unreachable,
-    /// The peer does not take it.
-    Refused,
-    /// The fault is here: nothing was sent.
-    Here,
-    /// Anything else.
-    Failed,
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Trouble {
-    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Trouble { kind, text: text.into() }
-    }
-
-    pub(crate) fn here(text: impl Into<String>) -> Self {
-        Trouble::new(Kind::Here, text)
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Trouble::new(Kind::Failed, failure.reason)
-    }
-}
-
-impl From<Silence> for Trouble {
-    fn from(silence: Silence) -> Self {
-        let kind = match silence {
-            Silence::Unreachable(_) => Kind::Unreachable,
-            Silence::Refused(_) => Kind::Refused,
-            Silence::Nonsense(_) => Kind::Failed,
-        };
-        Trouble::new(kind, silence.to_string())
-    }
 }
 
 /// A pass that is to be made.
