@@ -173,12 +173,12 @@ impl Pass<'_> {
             claimed.said.tree == Tree::Filled && (core::sets_aside(&claimed.own) || mode == Mode::Verify);
         let name = format!("{}-{:016x}-{}", generation.number, generation.id, peer_files::boot_hundredths());
         let whole = Whole { verify: mode == Mode::Verify, aside: aside.then_some(name), max_delete: None };
-        // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
         let highest = standing::next_number(place, settings, generation) - 1;
         if tree::canary(held.path()).is_none_or(|there| there < highest) && highest > 0 {
             // A restored backup has set it back.
             tree::write_canary(&settings.source, highest + 1)?;
         }
+        // What is written later than this may be missed by the pass, so no later number may be taken for its proof.
         let canary = tree::canary(held.path()).unwrap_or(0);
         let released = hold::released(place, settings, &peer.name, state)?;
         let (mut rounds, runs) = (0, Cell::new(0));

@@ -58,8 +58,7 @@ pub(crate) fn put_away_or_later(
 
 /// Takes up again what an earlier call or job did not bring to its end. Costs a look at one directory, usually.
 pub(crate) fn go_on(place: &Place, settings: &Settings, generation: Option<&Generation>, log: &Log) {
-    // One call says so where no pass has left anything, and can be misled by a link only to look closer.
-    if fs::symlink_metadata(settings.source.join(TREE_PRIVATE).join(SAVED)).is_err() {
+    if !may_wait(&settings.source) {
         return;
     }
     let waits = matches!(open_within(&settings.source), Ok(Some(within))
@@ -69,6 +68,11 @@ pub(crate) fn go_on(place: &Place, settings: &Settings, generation: Option<&Gene
     if waits && own() {
         in_background(place, settings, generation, log);
     }
+}
+
+/// One call says so where no pass has left anything in the tree, and can be misled by a link only to look closer.
+fn may_wait(tree: &Path) -> bool {
+    fs::symlink_metadata(tree.join(TREE_PRIVATE).join(SAVED)).is_ok()
 }
 
 fn in_background(place: &Place, settings: &Settings, generation: Option<&Generation>, log: &Log) {
@@ -253,6 +257,9 @@ fn bring(settings: &Settings, from: &Path, to: &Path, deadline: Instant) -> Resu
 
 /// The same for what passes have set aside in the tree, and nobody has put away yet.
 pub(crate) fn waiting(tree: &Path) -> (u64, u64) {
+    if !may_wait(tree) {
+        return (0, 0);
+    }
     match open_within(tree) {
         Ok(Some(within)) => walk(&PathBuf::from(format!("/proc/self/fd/{}/", within.as_raw_fd()))),
         _ => (0, 0),
