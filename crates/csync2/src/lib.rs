@@ -11,7 +11,10 @@
 //! are for csync2, which runs in the C locale.
 
 pub mod config;
+pub mod database;
 pub mod key;
+pub mod meaning;
+pub mod pattern;
 mod place;
 mod text;
 
