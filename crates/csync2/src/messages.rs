@@ -1,4 +1,4 @@
-//! What csync2 prints, as typed facts: per line ([`read`]), per run ([`Run`]), and the lists it gives ([`table`]).
+//! What csync2 prints, as typed facts: per line ([`read()`]), per run ([`Run`]), and the lists it gives ([`table`]).
 //!
 //! Written for `-v`, where success is silence: a file was taken by a peer if nothing follows its "Updating … on … ...". At `-v`
 //! csync2 does not say why a file was refused ([`FileTrouble::Unsaid`]); it says so at `-vvv`, together with the keys of the
