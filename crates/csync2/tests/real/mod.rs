@@ -10,7 +10,8 @@ pub const KEY: &str = "abcdefghijklmnopqrstuvwxyz.0123456789_ABCDEF";
 /// Runs csync2 as `host` with the configuration and the database in `directory`, for ten seconds at most.
 pub fn csync2(directory: &Path, host: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("timeout");
-    command.args(["-k", "1", "10", "csync2", "-D"]).arg(directory).args(["-N", host]).args(arguments);
+    // -A: without waiting for the disk, four times as quick.
+    command.args(["-k", "1", "10", "csync2", "-A", "-D"]).arg(directory).args(["-N", host]).args(arguments);
     command.env("CSYNC2_SYSTEM_DIR", directory).env("LC_ALL", "C").current_dir(directory);
     command.stdin(std::process::Stdio::null());
     command.output().expect("timeout and csync2 are installed (packaging/setup)")
