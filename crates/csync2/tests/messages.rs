@@ -16,7 +16,8 @@ use std::time::Duration;
 use csync2::Text;
 use csync2::database::Database;
 use csync2::messages::{
-    Change, Fact, Failure, FileTrouble, Judged, Line, Outcome, PeerTrouble, Run, Source, Test, read, table,
+    Change, Fact, Failure, FileTrouble, Judged, Line, Outcome, PeerTrouble, Reply, Run, Source, Test, read,
+    table,
 };
 use proptest::prelude::*;
 
@@ -403,6 +404,29 @@ fn what_ends_the_daemons_sessions_is_known() {
     let daemon = said.iter().find(|said| said.is_daemon()).unwrap().lines();
     let received = |line: &&Line| matches!(line.fact, Fact::Received { .. });
     assert_eq!(daemon.iter().filter(received).count(), 7, "the lines that csync2 does not end hide none");
+}
+
+#[test]
+fn names_may_look_like_the_rest_of_a_line() {
+    let said = "<1> <2> Updated /a from b. from c.\n\
+                <2> backup /a for group b for group g\n\
+                <1> Updated /new\nline from b.\n\
+                <1> New connection from ::1:9.";
+    let text = |text: &str| Text::from(text);
+    let received = |name: &str, peer: &str| Fact::Received { name: text(name), peer: text(peer) };
+    let expected = [
+        (2, received("/a from b.", "c")),
+        (2, Fact::BackingUp { path: text("/a for group b"), group: text("g") }),
+        (1, received("/new\nline", "b")),
+        (1, Fact::Accepted { address: text("::1:9") }),
+    ];
+    let found =
+        read(said.as_bytes(), Source::Daemon).into_iter().map(|line| (line.session.unwrap(), line.fact));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    let said = b"response from peer(/a): b [1] <- OK): b [15] <- Permission denied!";
+    let name = Some(text("/a): b [1] <- OK"));
+    let expected = Fact::Replied { name, peer: text("b"), reply: Reply::Denied };
+    assert_eq!(read(said, Source::Client)[0].fact, expected);
 }
 
 /// The installed csync2 says what the recorded one said.
