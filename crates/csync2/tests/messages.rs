@@ -149,7 +149,21 @@ fn summary(run: &Run) -> String {
     text
 }
 
-/// Everything that is read out of a fixture. Numbers of processes and ports differ from recording to recording.
+/// A fact without what differs from recording to recording: ports, names of temporary files.
+fn show(fact: &Fact) -> String {
+    match fact {
+        Fact::Accepted { address } => {
+            let address = address.to_string();
+            format!("Accepted from {}", address.rsplit_once(':').unwrap().0)
+        }
+        Fact::InputOutput { text } if text.to_string().starts_with("mkstemp ") => {
+            format!("InputOutput mkstemp {}", text.to_string().rsplit_once(" failed: ").unwrap().1)
+        }
+        fact => format!("{fact:?}"),
+    }
+}
+
+/// Everything that is read out of a fixture.
 fn facts(said: &[Said]) -> String {
     let mut text = String::new();
     for said in said {
@@ -157,27 +171,19 @@ fn facts(said: &[Said]) -> String {
         if !said.is_csync2() {
             continue;
         }
-        let mut sessions = Vec::new();
+        // The daemon's processes print side by side: each has its lines together here.
         let lines = said.lines();
+        let mut sessions: Vec<Option<u32>> = vec![None];
         for line in &lines {
-            let fact = match &line.fact {
-                Fact::Progress => continue,
-                Fact::Accepted { address } => {
-                    let address = address.to_string();
-                    let host = address.rsplit_once(':').unwrap().0;
-                    format!("Accepted from {host}")
-                }
-                fact => format!("{fact:?}"),
-            };
-            let session = line.session.map(|session| {
-                let place = sessions.iter().position(|known| *known == session);
-                let place = place.unwrap_or_else(|| {
-                    sessions.push(session);
-                    sessions.len() - 1
-                });
-                format!("<{place}> ")
-            });
-            writeln!(text, "  {}{fact}", session.unwrap_or_default()).unwrap();
+            if !sessions.contains(&line.session) {
+                sessions.push(line.session);
+            }
+        }
+        for (number, session) in sessions.iter().enumerate() {
+            for line in lines.iter().filter(|line| line.session == *session && line.fact != Fact::Progress) {
+                let session = if number > 0 { format!("<{number}> ") } else { String::new() };
+                writeln!(text, "  {session}{}", show(&line.fact)).unwrap();
+            }
         }
         if !said.is_daemon() {
             text.push_str(&summary(&Run::of(&lines)));

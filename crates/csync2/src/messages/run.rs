@@ -19,7 +19,8 @@ pub struct Run {
     pub failure: Option<Failure>,
     /// What went wrong with files here, in csync2's words.
     pub notes: Vec<Text>,
-    /// How many errors csync2 has counted; `None` if it did not come to its end.
+    /// How many errors csync2 has counted; `None` if it did not come to its end: it was ended, it met a [`Failure`], or a peer
+    /// broke off, of which csync2 dies (SIGPIPE), now and then, and all other peers with it.
     pub errors: Option<u32>,
     /// Lines that are not known.
     pub unknown: Vec<Text>,
