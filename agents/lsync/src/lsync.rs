@@ -46,7 +46,8 @@ impl Agent for Lsync {
         Advertised::new(Action::Promote, 60),
         Advertised::new(Action::Demote, 120),
         Advertised::monitor(30, 10, 0).role(Role::Promoted),
-        Advertised::monitor(30, 11, 0).role(Role::Unpromoted),
+        // Without a role: Pacemaker would take one of Unpromoted for no other instance, and watch nothing of what is not promotable.
+        Advertised::monitor(30, 11, 0),
         Advertised::new(Action::Notify, 30),
         Advertised::new(Action::ReloadAgent, 20),
         Advertised::new(Action::ValidateAll, 20),

@@ -181,7 +181,7 @@ fn home(
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let number = generation.map_or(0, |it| it.number);
-    let name = format!("{}-generation-{number}", stamp(now));
+    let name = format!("{}-generation-{number}", ocf::stamp(now));
     let mut to = directory.join(&name);
     // Several passes within a second.
     let mut count = 2;
@@ -205,7 +205,7 @@ fn home(
          wanted to the present source, then remove this directory.\n",
         settings.dataset,
         settings.node,
-        stamp(now),
+        ocf::stamp(now),
         settings.source.display(),
     );
     replace(&to.join(REPORT), report.as_bytes(), 0o600).map_err(|error| failed(&to, error))?;
@@ -311,19 +311,4 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     };
     names.sort();
     Ok(names)
-}
-
-/// Seconds since 1970 as `20261121T052009Z` (days to date after the proleptic Gregorian calendar).
-fn stamp(seconds: u64) -> String {
-    // Days since 0000-03-01, so that a leap day ends its year: 400 years are 146,097 days.
-    let day = seconds / 86_400 + 719_468;
-    let (era, of_era) = (day / 146_097, day % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}{month:02}{date:02}T{hour:02}{minute:02}{second:02}Z")
 }

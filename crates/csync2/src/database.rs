@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use crate::Text;
@@ -84,8 +84,25 @@ impl From<rusqlite::Error> for Error {
 pub struct File {
     /// Its name: a path, or `%prefix%/rest`.
     pub name: Text,
+    /// What it was like, as csync2 writes it ([`Checked`]). Most are only compared with what is there now, as they are.
+    pub text: Text,
+}
+
+impl File {
     /// What it was like.
-    pub checked: Checked,
+    ///
+    /// # Errors
+    /// csync2 2.0 does not write such a text.
+    pub fn checked(&self) -> Result<Checked, BadChecked> {
+        Checked::parse(&self.text)
+    }
+
+    /// It was a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        // The last part: a directory has neither size nor target.
+        self.text.bytes().ends_with(b":type=dir")
+    }
 }
 
 /// A row of `dirty`: a change that a peer has not got.
@@ -200,11 +217,29 @@ impl Database {
     /// The database cannot be read, or has what csync2 does not write.
     pub fn files(&self) -> Result<Vec<File>, Error> {
         self.rows("SELECT filename, checktxt FROM file ORDER BY filename", |row| {
-            let name = text(row, 0)?;
-            let checked = text(row, 1)?;
-            let checked = Checked::parse(&checked).map_err(|error| Error::Row(format!("{name}: {error}")))?;
-            Ok(File { name, checked })
+            let file = File { name: text(row, 0)?, text: text(row, 1)? };
+            let known = file.text.bytes().starts_with(b"v1:");
+            if known {
+                Ok(file)
+            } else {
+                Err(Error::Row(format!("{}: {}", file.name, BadChecked::of(&file.text))))
+            }
         })
+    }
+
+    /// Whether it knows of a name, or of anything below it. A question for one row, not a list.
+    ///
+    /// # Errors
+    /// As for [`Self::files`].
+    pub fn knows(&self, name: &Text) -> Result<bool, Error> {
+        let name = encode(name);
+        // `0` follows `/`.
+        let (first, last) = ([&name, b"/".as_slice()].concat(), [&name, b"0".as_slice()].concat());
+        // csync2 writes names as text, which is not always UTF-8.
+        let text = |bytes| ToSqlOutput::Borrowed(ValueRef::Text(bytes));
+        let question = "SELECT 1 FROM file WHERE filename = ?1 OR (filename > ?2 AND filename < ?3) LIMIT 1";
+        let mut statement = self.0.prepare(question)?;
+        Ok(statement.exists([text(&name), text(&first), text(&last)])?)
     }
 
     /// What peers have not got, by name and peer.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use csync2::Text;
 use csync2::config;
-use csync2::database::{Checked, Dirty, File};
+use csync2::database::{Dirty, File};
 use csync2::decide::{Guard, Held, Input, Known, Limits, Look, Release, Root, Seen, guard, roots};
 use csync2::meaning::Meaning;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn t(text: &str) -> Text {
 
 fn file(name: &str) -> File {
     let kind = if name.ends_with('/') { "type=dir" } else { "mtime=1:mode=33188:type=reg:size=1" };
-    File { name: t(name.trim_end_matches('/')), checked: Checked::parse(&t(&format!("v1:{kind}"))).unwrap() }
+    File { name: t(name.trim_end_matches('/')), text: t(&format!("v1:{kind}")) }
 }
 
 fn dirty(name: &str) -> Dirty {
@@ -31,7 +31,7 @@ fn root(path: &str) -> Root {
 
 const THERE: Seen = Seen::There { empty: false, volume: None, marker: None };
 const EMPTY: Seen = Seen::There { empty: true, volume: None, marker: None };
-const LIMITS: Limits = Limits { max_delete: 3, max_delete_percent: 50 };
+const LIMITS: Limits = Limits { max_delete: 3, max_delete_percent: 50, few: 0 };
 
 /// A case: what is known, what of it is on the disk, how each root was found.
 #[derive(Debug)]
@@ -173,6 +173,13 @@ fn the_percentage_counts_for_each_root() {
     assert_eq!(case.held(), [Some(Held::TooMuch { percent: 0 })]);
     case.limits.max_delete_percent = 255;
     assert_eq!(case.held(), [None]);
+    // In a small directory a share means nothing.
+    case.limits = Limits { max_delete: 10, max_delete_percent: 50, few: 2 };
+    assert_eq!(case.held(), [None]);
+    case.limits.few = 1;
+    assert_eq!(case.held(), [Some(Held::TooMuch { percent: 50 })]);
+    case.limits = Limits { max_delete: 10, max_delete_percent: 0, few: 2 };
+    assert_eq!(case.held(), [Some(Held::TooMuch { percent: 0 })]);
 }
 
 #[test]
@@ -378,7 +385,7 @@ prop_compose! {
             files: files.iter().map(|name| file(name)).collect(),
             dirty: marked.iter().map(|name| dirty(name)).collect(),
             roots: places.into_iter().map(|(path, (seen, known))| (root(&path), seen, known)).collect(),
-            limits: Limits { max_delete, max_delete_percent },
+            limits: Limits { max_delete, max_delete_percent, few: 0 },
             releases,
             looks,
             foreign: foreign.iter().map(|name| t(name)).collect(),

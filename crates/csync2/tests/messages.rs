@@ -104,9 +104,10 @@ fn list(said: &Said) -> String {
     } else if letters.contains('M') {
         table::dirty(&said.stdout).unwrap().iter().map(|row| format!("{row:?}")).collect()
     } else if letters.contains('L') || letters.contains('S') {
-        let timeless = |mut row: csync2::database::File| {
-            row.checked.mtime = row.checked.mtime.map(|_| 0);
-            format!("{} {}", row.checked.to_text(), row.name)
+        let timeless = |row: csync2::database::File| {
+            let mut checked = row.checked().unwrap();
+            checked.mtime = checked.mtime.map(|_| 0);
+            format!("{} {}", checked.to_text(), row.name)
         };
         table::files(&said.stdout).unwrap().into_iter().map(timeless).collect()
     } else if letters.contains('T') {

@@ -169,7 +169,7 @@ fn what_is_counted_is_what_csync2_removes() {
     let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
     let fates = prop::collection::vec(fate(), TREE.len());
     let limits = (prop_oneof![Just(1000_u64), 0..6_u64], prop_oneof![Just(100_u8), 0..=100_u8])
-        .prop_map(|(max_delete, max_delete_percent)| Limits { max_delete, max_delete_percent });
+        .prop_map(|(max_delete, max_delete_percent)| Limits { max_delete, max_delete_percent, few: 0 });
     let outcome = runner.run(&(fates, limits), |(fates, limits)| {
         try_out(&fates, limits);
         Ok(())
@@ -179,7 +179,7 @@ fn what_is_counted_is_what_csync2_removes() {
 
 #[test]
 fn an_include_that_is_gone_or_empty_stays_unnoticed_whatever_the_limits() {
-    let limits = Limits { max_delete: 1000, max_delete_percent: 100 };
+    let limits = Limits { max_delete: 1000, max_delete_percent: 100, few: 0 };
     let all_of = |directory: &str| {
         let fate = |name: &&str| if name.starts_with(directory) { Fate::Goes } else { Fate::Stays };
         TREE.iter().map(fate).collect::<Vec<_>>()

@@ -29,7 +29,7 @@ pub use arena::Arena;
 pub use code::{Code, Failure, OrCode, Status};
 pub use deadline::Deadline;
 pub use environment::{CloneMeta, Environment, Notification, Operation, Peer, Trace, When};
-pub use log::{Level, Log};
+pub use log::{Level, Log, stamp};
 pub use manual::manual;
 pub use metadata::{Description, metadata};
 pub use parameters::{Parameter, Parameters, Problem, table_faults, take};

@@ -152,6 +152,14 @@ pub(crate) fn timestamp(since: Duration) -> String {
     format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", day + 1)
 }
 
+/// Seconds since 1970 as `20261121T052009Z`: for the name of a file.
+#[must_use]
+pub fn stamp(seconds: u64) -> String {
+    let full = timestamp(Duration::from_secs(seconds));
+    let without_millis = full.split('.').next().unwrap_or_default();
+    format!("{}Z", without_millis.replace(['-', ':'], ""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +184,7 @@ mod tests {
         ] {
             assert_eq!(timestamp(Duration::from_secs(seconds)), text);
         }
+        assert_eq!(stamp(1_795_238_409), "20261121T052009Z");
     }
 
     #[test]

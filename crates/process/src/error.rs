@@ -49,6 +49,8 @@ pub enum Error {
         after: Duration,
         /// The last line it wrote.
         said: String,
+        /// What it had written to standard error, as far as [`Tool::stderr_limit`](crate::Tool::stderr_limit) goes.
+        stderr: Vec<u8>,
     },
     /// The command did not end in time, nor when it was killed: the kernel holds it (state D), until a device or a
     /// server answers. It is left as it is.
@@ -117,10 +119,10 @@ impl fmt::Display for Error {
                 write!(f, "{command}: {ended}")?;
                 if said.is_empty() { Ok(()) } else { write!(f, ": {said}") }
             }
-            Self::TimedOut { command, after, said } if after.is_zero() => {
+            Self::TimedOut { command, after, said, .. } if after.is_zero() => {
                 write!(f, "{command}: not started, no time left{}", last(said))
             }
-            Self::TimedOut { command, after, said } => {
+            Self::TimedOut { command, after, said, .. } => {
                 write!(f, "{command}: not done after {:.1} s, killed{}", after.as_secs_f64(), last(said))
             }
             Self::Stuck { command, pid, state, after, said } => write!(

@@ -143,7 +143,8 @@ impl Tool {
         let begun = Instant::now();
         if begun >= deadline {
             let command = self.invocation.to_string();
-            return Err(Error::TimedOut { command, after: Duration::ZERO, said: String::new() });
+            let (said, stderr) = (String::new(), Vec::new());
+            return Err(Error::TimedOut { command, after: Duration::ZERO, said, stderr });
         }
         command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -167,7 +168,7 @@ impl Tool {
         let late = |stuck: bool| {
             let (command, after, said) = (self.invocation.to_string(), begun.elapsed(), said());
             match stuck {
-                false => Error::TimedOut { command, after, said },
+                false => Error::TimedOut { command, after, said, stderr: talk.stderr.bytes.clone() },
                 true => {
                     let state = Process::of(pid).map_or('?', |process| process.state);
                     Error::Stuck { command, pid, state, after, said }

@@ -218,16 +218,3 @@ fn links_that_lead_out_of_the_tree_are_not_followed() {
         assert!(outside.join("local/saved/pass/precious").exists() && outside.join("pass/precious").exists());
     }
 }
-
-#[test]
-fn dates() {
-    for (seconds, text) in [
-        (0, "19700101T000000Z"),
-        (951_782_400, "20000229T000000Z"),
-        (1_795_238_409, "20261121T052009Z"),
-        (4_107_542_399, "21000228T235959Z"),
-        (4_107_542_400, "21000301T000000Z"),
-    ] {
-        assert_eq!(stamp(seconds), text);
-    }
-}

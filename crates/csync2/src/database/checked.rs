@@ -1,6 +1,7 @@
 //! `checktxt`: what csync2 remembers of a file, and by which alone it sees that one changed.
 
 use std::fmt;
+use std::io::Write as _;
 
 use super::encoding::{decode, encode};
 use crate::Text;
@@ -73,6 +74,13 @@ pub struct Stat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadChecked(String);
 
+impl BadChecked {
+    /// About this text.
+    pub(super) fn of(text: &Text) -> Self {
+        BadChecked(text.to_string())
+    }
+}
+
 impl fmt::Display for BadChecked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is not how csync2 2.0 tells what a file was like", self.0)
@@ -87,34 +95,44 @@ impl Checked {
     /// # Errors
     /// It is not of version 1, or has parts that are unknown, missing, double or malformed.
     pub fn parse(text: &Text) -> Result<Self, BadChecked> {
-        parse(text.bytes()).ok_or_else(|| BadChecked(text.to_string()))
+        parse(text.bytes()).ok_or_else(|| BadChecked::of(text))
     }
 
     /// The text as csync2 writes it.
     #[must_use]
     pub fn to_text(&self) -> Text {
-        let mut parts = vec!["v1".to_owned()];
-        parts.extend(self.mtime.map(|mtime| format!("mtime={mtime}")));
-        // All of them are printed with %d.
-        let signed = |value: u32| i32::from_ne_bytes(value.to_ne_bytes());
-        parts.extend(self.mode.map(|mode| format!("mode={}", signed(mode))));
-        parts.extend(self.uid.map(|uid| format!("uid={}", signed(uid))));
-        parts.extend(self.gid.map(|gid| format!("gid={}", signed(gid))));
-        let mut text = parts.join(":").into_bytes();
-        let kind = match &self.kind {
-            Type::File { size } => format!(":type=reg:size={size}"),
-            Type::Directory => ":type=dir".to_owned(),
-            Type::Character { device } => format!(":type=chr:dev={device}"),
-            Type::Block { device } => format!(":type=blk:dev={device}"),
-            Type::Pipe => ":type=fifo".to_owned(),
-            Type::Socket => ":type=sock".to_owned(),
-            Type::Symlink { .. } => ":type=lnk:target=".to_owned(),
+        let mut text = Vec::with_capacity(80);
+        self.write(&mut text);
+        Text::from(text)
+    }
+
+    /// The same at the end of `text`: for many, one after the other.
+    pub fn write(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(b"v1");
+        let mut part = |name: &str, value: Option<i64>| {
+            if let Some(value) = value {
+                // Writing to memory does not fail.
+                let _ = write!(text, ":{name}={value}");
+            }
         };
-        text.extend_from_slice(kind.as_bytes());
+        // All of them but the time are printed with %d.
+        let signed = |value: u32| i64::from(i32::from_ne_bytes(value.to_ne_bytes()));
+        part("mtime", self.mtime);
+        part("mode", self.mode.map(signed));
+        part("uid", self.uid.map(signed));
+        part("gid", self.gid.map(signed));
+        let _ = match &self.kind {
+            Type::File { size } => write!(text, ":type=reg:size={size}"),
+            Type::Directory => write!(text, ":type=dir"),
+            Type::Character { device } => write!(text, ":type=chr:dev={device}"),
+            Type::Block { device } => write!(text, ":type=blk:dev={device}"),
+            Type::Pipe => write!(text, ":type=fifo"),
+            Type::Socket => write!(text, ":type=sock"),
+            Type::Symlink { .. } => write!(text, ":type=lnk:target="),
+        };
         if let Type::Symlink { target } = &self.kind {
             text.extend_from_slice(&encode(target));
         }
-        Text::from(text)
     }
 
     /// What csync2 would remember of a file that is so now. `target` is what a symbolic link points to; `None` for a type

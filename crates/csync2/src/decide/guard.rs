@@ -12,7 +12,7 @@ use std::fmt;
 
 use crate::Text;
 use crate::config::Kind;
-use crate::database::{Dirty, File, Type};
+use crate::database::{Dirty, File};
 use crate::meaning::Meaning;
 
 /// A place on the disk where included files are, and nothing above it is.
@@ -110,6 +110,8 @@ pub struct Limits {
     pub max_delete: u64,
     /// So much of what is known below a root, in percent. 100 means no such limit.
     pub max_delete_percent: u8,
+    /// So many are not held back for the percentage, which means nothing in a small directory; but for 0 percent.
+    pub few: u64,
 }
 
 /// Somebody's act: what is held back below this root may go. Used up by the run that it lets through. It does not stand for another
@@ -333,9 +335,9 @@ pub fn guard(
     let (mut gone, mut unclear) = (BTreeSet::new(), BTreeSet::new());
     let mut asked: BTreeSet<&Text> = BTreeSet::new();
     let noticed: BTreeSet<&Text> = input.dirty.iter().map(|row| &row.name).collect();
-    let rows = input.files.iter().map(|file| (&file.name, Some(&file.checked.kind)));
+    let rows = input.files.iter().map(|file| (&file.name, Some(file)));
     let marked = input.dirty.iter().map(|row| (&row.name, None));
-    for (name, kind) in rows.chain(marked) {
+    for (name, row) in rows.chain(marked) {
         if !asked.insert(name) {
             continue;
         }
@@ -345,9 +347,8 @@ pub fn guard(
             .zip(&mut counts)
             .filter(|((root, _, _), _)| root.has(name))
             .map(|((root, _, _), count)| {
-                count.known += u64::from(kind.is_some());
-                count.is_file |=
-                    kind.is_some_and(|kind| *kind != Type::Directory) && root.names.contains(name);
+                count.known += u64::from(row.is_some());
+                count.is_file |= row.is_some_and(|row| !row.is_directory()) && root.names.contains(name);
                 count
             })
             .collect();
@@ -448,9 +449,12 @@ fn limits(limits: Limits, count: &Count, total: u64) -> Option<Held> {
     if total > limits.max_delete {
         return Some(Held::TooMany { gone: total, limit: limits.max_delete });
     }
+    let percent = limits.max_delete_percent.min(100);
+    if gone <= limits.few && percent > 0 {
+        return None;
+    }
     // Of what was known before the first of it was noticed.
     let known = u128::from(count.known.max(gone));
-    let percent = limits.max_delete_percent.min(100);
     (u128::from(gone) * 100 > known * u128::from(percent)).then_some(Held::TooMuch { percent })
 }
 

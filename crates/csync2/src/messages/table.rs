@@ -127,8 +127,9 @@ fn at<T>(line: &[u8], row: Option<(T, usize)>) -> Option<(T, &[u8])> {
 pub fn files(output: &[u8]) -> Result<Vec<File>, BadRow> {
     let row = |line: &'_ [u8]| -> Option<(File, usize)> {
         let (checked, name) = cell(line)?;
-        let checked = Checked::parse(&Text::from(checked)).ok()?;
-        is_name(name).then(|| (File { name: Text::default(), checked }, line.len() - name.len()))
+        let text = Text::from(checked);
+        Checked::parse(&text).ok()?;
+        is_name(name).then(|| (File { name: Text::default(), text }, line.len() - name.len()))
     };
     rows(output, |line| at(line, row(line)), |begun, name| File { name, ..begun })
 }
