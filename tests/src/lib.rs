@@ -53,8 +53,10 @@
 
 mod agents;
 mod attach;
+mod chance;
 mod client;
 mod cluster;
+pub mod csync;
 mod disk;
 mod job;
 pub mod lsync;
@@ -73,6 +75,7 @@ mod wire;
 
 pub use agents::agents_dir;
 pub use attach::{enter, find};
+pub use chance::Chance;
 pub use client::{Client, Ping};
 pub use cluster::Lab;
 pub use job::{Job, Output};

@@ -21,6 +21,9 @@ fn the_demo_plays_to_its_end_and_tells_the_outage() {
         "pcs resource create shop ocf:bascule:lsync",
         "order-3:three lamps, the newest",
         "files/order-2:two tables, not sent yet",
+        "pcs resource create conf ocf:bascule:csync",
+        "conflicts 1: /etc/shop.d/hours with n2",
+        "held back: /etc/shop.d, 1 gone",
     ] {
         assert!(shown.contains(part), "{part:?} in {shown}");
     }

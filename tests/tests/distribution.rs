@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 /// The agents, by name.
-const AGENTS: [&str; 2] = ["vip", "lsync"];
+const AGENTS: [&str; 3] = ["vip", "lsync", "csync"];
 
 /// Puts the built agents where anybody may read them, as an installation would.
 fn install(sandbox: &Sandbox) {
@@ -77,6 +77,24 @@ fn ocf_tester_finds_nothing_wrong_with_lsyncd_that_is_only_supervised() {
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.stdout.contains("passed all tests"), "{ran}");
     assert_eq!(sandbox.processes("lsyncd"), [0; 0]);
+}
+
+#[test]
+fn ocf_tester_finds_nothing_wrong_with_csync2_in_a_cluster() {
+    let lab = Lab::start(Options::nodes(2).label("tested-csync")).unwrap();
+    let node = lab.node("n1");
+    lab::csync::prepare(&node);
+    node.run("sed -i 's/host n1 n2 n3;/host n1 n2;/' /etc/csync2.cfg");
+    for clone in [
+        "",
+        "-o CRM_meta_clone_max=1 -o CRM_meta_promotable=true -o CRM_meta_notify=true -o CRM_meta_promoted_max=1",
+    ] {
+        let ran = node.sh(&format!("ocf-tester -n tested {clone} /usr/lib/ocf/resource.d/bascule/csync"));
+        assert!(ran.ok() && ran.stdout.contains("passed all tests"), "{ran:?}\n{}", lab.logs());
+        assert_eq!(node.read("/srv/site/same").as_deref(), Some("same\n"));
+        let left = node.sh("pgrep -l csync").stdout;
+        assert_eq!(left, "", "left running");
+    }
 }
 
 /// The cases for IPaddr2 that do not apply to `vip`, with the reason.
@@ -165,7 +183,11 @@ fn the_manual_is_a_page_that_man_can_show() {
         let ran = sandbox.agent(name).run(&["--manual"]);
         std::fs::write("/run/page.7", &ran.stdout).unwrap();
         let shown = sandbox.sh("man --warnings -P cat -l /run/page.7 2>&1 | col -bx");
-        let parameter = if name == "vip" { "cidr_netmask" } else { "saved_dir" };
+        let parameter = match name {
+            "vip" => "cidr_netmask",
+            "lsync" => "saved_dir",
+            _ => "conflict_policy",
+        };
         for part in ["NAME", "PARAMETERS", parameter, "SEE ALSO"] {
             assert!(shown.contains(part), "{part} in {shown}");
         }

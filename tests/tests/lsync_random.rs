@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use faults::{Event, Hand};
 use lab::lsync::Mirror;
-use lab::{Fencing, Lab, Options, enter, find};
+use lab::{Chance, Fencing, Lab, Options, enter, find};
 use ledger::{Found, Log, judge};
 
 /// The application, an agent of its own.
@@ -214,7 +214,7 @@ fn random(label: &str, fencing: Fencing) {
     let rounds =
         (number("BASCULE_MINUTES", MINUTES) * 60.0 / 2.0 / (ROUND.as_secs_f64() + 25.0)).round().max(1.0);
     println!("BASCULE_SEED={seed}, {rounds} rounds");
-    let mut chance = faults::Chance::new(seed ^ u64::from(fencing == Fencing::None));
+    let mut chance = Chance::new(seed ^ u64::from(fencing == Fencing::None));
     // Without fencing and quorum each part goes on with what it has, or gives up: an administrator may say so.
     let quorum = if fencing == Fencing::None && chance.below(3) > 0 { "freeze" } else { "stop" };
     let options = Options::nodes(3)

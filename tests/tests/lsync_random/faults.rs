@@ -3,35 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use lab::{Fencing, Lab};
-
-/// Numbers by chance, the same for the same seed (splitmix64).
-pub(crate) struct Chance(u64);
-
-impl Chance {
-    /// By this seed.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn pick<T: Copy>(&mut self, all: &[T]) -> T {
-        let place = usize::try_from(self.below(all.len() as u64)).unwrap_or_default();
-        all[place]
-    }
-}
+use lab::{Chance, Fencing, Lab};
 
 /// A node, by its part when it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

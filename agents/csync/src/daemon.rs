@@ -1,0 +1,183 @@
+//! The csync2 daemon of a resource: started, found again, ended. And how csync2 is called.
+
+use crate::settings::{Place, Settings};
+use crate::strays::{self, What};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+use ocf::{Failure, StateFile};
+use process::{Daemon, Identity, Tool};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Until the daemon says that it listens.
+const LISTENING: Duration = Duration::from_secs(10);
+/// Pause between two looks at it.
+const LOOK: Duration = Duration::from_millis(20);
+/// Longest to wait for others who are sending: one of them may be silent.
+const ARRIVING: Duration = Duration::from_millis(700);
+/// How long it may take to end by itself.
+const GRACE: Duration = Duration::from_millis(500);
+/// What it says when it listens.
+const READY: &str = "Listening on";
+/// The daemon's log is cut when it is longer than this.
+const LONGEST_LOG: u64 = 4 << 20;
+
+/// csync2 with what all calls have in common.
+pub(crate) fn csync2(place: &Place, settings: &Settings) -> Tool {
+    Tool::new(&settings.csync2).env("CSYNC2_SYSTEM_DIR", place.system()).args(common(settings))
+}
+
+fn common(settings: &Settings) -> Vec<String> {
+    let mut arguments = vec![
+        "-D".to_owned(),
+        settings.database.to_string_lossy().into_owned(),
+        "-p".to_owned(),
+        settings.port.to_string(),
+    ];
+    if !settings.has_interface {
+        arguments.extend(["-N".to_owned(), settings.host.clone()]);
+    }
+    if let Some(config) = &settings.config {
+        arguments.extend(["-C".to_owned(), config.clone()]);
+    }
+    arguments
+}
+
+fn file(place: &Place) -> StateFile {
+    StateFile::new(place.daemon())
+}
+
+/// The daemon, if it was started and is alive.
+pub(crate) fn running(place: &Place) -> Option<Identity> {
+    file(place).load::<Identity>().ok().flatten().filter(Identity::is_alive)
+}
+
+/// The connections that the daemon serves: a process for each.
+fn connections(daemon: &Identity) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid()));
+    children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Waits a little while somebody is sending to the daemon. What arrives gets its owner, mode and time last: a check in between could take it for
+/// changed here. `true` if somebody is sending still.
+pub(crate) fn let_arrive(place: &Place) -> bool {
+    let Some(daemon) = running(place) else { return false };
+    let until = Instant::now() + ARRIVING;
+    while !connections(&daemon).is_empty() {
+        if Instant::now() >= until {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    false
+}
+
+/// Ends what serves a connection for longer than any peer would wait: csync2 has no bound of its own, and hangs when it is to remove a pipe, say.
+pub(crate) fn end_hung(place: &Place, longest: Duration) -> usize {
+    let Some(daemon) = running(place) else { return 0 };
+    let is_hung = |pid: &i32| age(*pid).is_some_and(|age| age > longest);
+    let hung: Vec<i32> = connections(&daemon).into_iter().filter(is_hung).collect();
+    // Nobody else can have such a number while its parent, the daemon, has not taken notice of its end.
+    hung.into_iter().filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
+}
+
+/// How long ago a process was started.
+fn age(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which is in brackets and may have any in it: the state is field 3, the start 22.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let started: f64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+    let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten()?;
+    let seconds = uptime - started / f64::from(i32::try_from(ticks).ok()?);
+    Duration::try_from_secs_f64(seconds.max(0.0)).ok()
+}
+
+/// Starts the daemon, if it does not run, and waits until it listens.
+///
+/// # Errors
+/// It does not come to listen; why, in its own words.
+pub(crate) fn start(place: &Place, settings: &Settings, deadline: Instant) -> Result<(), Failure> {
+    if running(place).is_some() {
+        return Ok(());
+    }
+    stop(place, deadline)?;
+    // Of a worker that was killed before it could note it; it has the port.
+    strays::end(place, &settings.resource, &[What::Daemon], deadline)?;
+    let log = place.daemon_log();
+    let _may_not_be_there = fs::rename(&log, log.with_extension("log.old"));
+    let daemon = Daemon::new(&settings.csync2)
+        .env("CSYNC2_SYSTEM_DIR", place.system())
+        .args(common(settings))
+        .args(["-ii", "-v", "-B"])
+        .log(&log)
+        .start()?;
+    if let Err(failure) = file(place).save(&daemon) {
+        // Nobody would find it.
+        daemon.stop(Duration::ZERO, deadline)?;
+        return Err(failure);
+    }
+    let until = deadline.min(Instant::now() + LISTENING);
+    loop {
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        if said.contains(READY) {
+            return Ok(());
+        }
+        if !daemon.is_alive() || Instant::now() >= until {
+            stop(place, deadline)?;
+            return Err(Failure::generic(why_not(settings, &said)));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Why it does not listen.
+fn why_not(settings: &Settings, said: &str) -> String {
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    let port = settings.port;
+    if said.contains("in use") {
+        return format!(
+            "the csync2 daemon cannot listen on port {port}, which is taken: stop what listens there (a csync2 of inetd or systemd? \
+             systemctl disable --now csync2.socket), or give another port"
+        );
+    }
+    format!("the csync2 daemon does not come up on port {port}: {last}")
+}
+
+/// Ends the daemon and what it has forked for connections.
+///
+/// # Errors
+/// It is alive still.
+pub(crate) fn stop(place: &Place, deadline: Instant) -> Result<(), Failure> {
+    // A file that is spoilt says nothing.
+    if let Ok(Some(daemon)) = file(place).load::<Identity>() {
+        daemon.stop(GRACE, deadline)?;
+    }
+    file(place).remove()
+}
+
+/// Keeps the log from growing for ever.
+pub(crate) fn trim_log(log: &Path) {
+    if fs::metadata(log).is_ok_and(|found| found.len() > LONGEST_LOG) {
+        // It is written with O_APPEND: what comes next is at the beginning.
+        let _next_time = fs::copy(log, log.with_extension("log.old"));
+        let _next_time = fs::OpenOptions::new().write(true).open(log).and_then(|file| file.set_len(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_as_old_as_it_is() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let parent = nix::unistd::getppid().as_raw();
+        assert!(
+            age(own).unwrap() <= age(parent).unwrap()
+                && age(parent).unwrap() < Duration::from_secs(86_400 * 365)
+        );
+        assert_eq!(age(i32::MAX), None);
+    }
+}
