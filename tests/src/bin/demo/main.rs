@@ -1,9 +1,11 @@
 //! The demo: a cluster of three nodes on this machine, resources made with `pcs`, a node that dies, a client that tells how
-//! long it was without its address; then a mirrored directory, whose source dies and comes back.
+//! long it was without its address; then a mirrored directory, whose source dies and comes back; then configuration that is
+//! kept equal.
 //!
 //! `demo` plays and cleans up; with `KEEP=1` the cluster stays until Ctrl-C. From another terminal `demo shell n1` enters a
 //! node of it, and `demo stop` ends it. `DEMO_LABEL` gives the lab another name, so that several can be kept.
 
+mod equal;
 mod mirror;
 mod scenes;
 mod screen;
@@ -62,7 +64,7 @@ fn play() -> Result<()> {
          interface, all on this machine: Corosync, encrypted, and Pacemaker, with fencing.",
     );
     let lab = Lab::start(Options::nodes(3).fencing(Fencing::Off).label(&label()))?;
-    for scene in scenes::SCENES.iter().chain(mirror::SCENES) {
+    for scene in scenes::SCENES.iter().chain(mirror::SCENES).chain(equal::SCENES) {
         screen.scene(scene.title, scene.about);
         (scene.play)(&screen, &lab)?;
     }
