@@ -50,7 +50,7 @@ lint:
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
-# Side by side with ocf:heartbeat:IPaddr2, and with lsyncd and rsync set up by hand; writes docs/benchmarks.md.
+# Side by side with ocf:heartbeat:IPaddr2, with lsyncd and rsync set up by hand, and with csync2 run by hand; writes docs/benchmarks.md.
 bench: setup
 	@$(MAKE) --no-print-directory build
 	cargo run --quiet --release -p lab --bin bench

@@ -9,13 +9,11 @@ mod roles;
 mod site;
 mod switchover;
 
-pub(crate) use monitor::{IN_NODE, in_node};
-
 use crate::calls::wanted;
+use crate::site::{LABEL, Site};
 use crate::table::Row;
 use anyhow::Result;
 use lab::{Lab, Options, lsync};
-use site::Site;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -29,7 +27,7 @@ pub(crate) const DELAY: u32 = 1;
 pub(crate) fn measure(parts: &[OsString], floor: &Path) -> Result<Vec<Row>> {
     let here = std::env::current_exe()?;
     let options = Options::nodes(4)
-        .label("bench")
+        .label(LABEL)
         .agent("writer", lsync::WRITER)
         .agent("bench", &here.to_string_lossy())
         .agent("floor", &floor.to_string_lossy());

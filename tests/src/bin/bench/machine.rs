@@ -28,7 +28,7 @@ pub(crate) fn facts() -> String {
 }
 
 fn packages() -> String {
-    let names = ["pacemaker", "corosync", "resource-agents", "pcs", "lsyncd"];
+    let names = ["pacemaker", "corosync", "resource-agents", "pcs", "lsyncd", "csync2"];
     let output =
         Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}, "]).args(names).output();
     output

@@ -1,21 +1,24 @@
 //! `make bench`: the agents beside what they replace and beside the least that a program can be. vip beside
-//! `ocf:heartbeat:IPaddr2`, lsync beside lsyncd and rsync set up by hand. The tables are printed; when all of an agent was
-//! measured, its section of `docs/benchmarks.md` is written. `bench vip` and `bench lsync` measure one agent, `bench calls`,
-//! `bench start`, `bench failover`, `bench passes`, … a part.
+//! `ocf:heartbeat:IPaddr2`, lsync beside lsyncd and rsync set up by hand, csync beside csync2 run by hand. The tables are printed;
+//! when all of an agent was measured, its section of `docs/benchmarks.md` is written. `bench vip`, `bench lsync` and `bench csync`
+//! measure one agent, `bench calls`, `bench start`, `bench failover`, `bench passes`, `bench changes`, … a part.
 
 // A program for people, whose output is a table.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod calls;
 mod child;
+mod csync;
 mod failover;
 mod lsync;
 mod machine;
 mod measure;
 mod page;
+mod site;
 mod start;
 mod table;
 mod wire;
+mod within;
 
 use anyhow::{Result, bail};
 use calls::wanted;
@@ -33,7 +36,7 @@ const PARTS: [&str; 3] = ["calls", "start", "failover"];
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let result = match arguments.split_first() {
-        Some((word, rest)) if word == lsync::IN_NODE => lsync::in_node(rest).map(|text| {
+        Some((word, rest)) if word == within::IN_NODE => within::in_node(rest).map(|text| {
             print!("{text}");
             true
         }),
@@ -54,13 +57,14 @@ fn main() -> ExitCode {
 
 /// Measures what is wanted; whether all targets were reached.
 fn run(words: &[OsString]) -> Result<bool> {
-    let known = || PARTS.into_iter().chain(lsync::PARTS).chain(["vip", "lsync"]);
+    let known = || PARTS.into_iter().chain(lsync::PARTS).chain(csync::PARTS).chain(["vip", "lsync", "csync"]);
     if let Some(odd) = words.iter().find(|word| !known().any(|part| word.as_os_str() == OsStr::new(part))) {
         bail!("{odd:?}: the parts are {}", known().collect::<Vec<_>>().join(", "));
     }
     let (floor, floor_name) = machine::floor(&lab::agents_dir().join("vip-agent"))?;
     let mut reached = true;
-    let agents: [(Section, &[&str]); 2] = [(Section::Vip, &PARTS), (Section::Lsync, &lsync::PARTS)];
+    let agents: [(Section, &[&str]); 3] =
+        [(Section::Vip, &PARTS), (Section::Lsync, &lsync::PARTS), (Section::Csync, &csync::PARTS)];
     for (section, parts) in agents {
         let all = wanted(words, section.name());
         let asked: Vec<OsString> =
@@ -73,6 +77,7 @@ fn run(words: &[OsString]) -> Result<bool> {
         let rows = match section {
             Section::Vip => vip(&asked, &floor)?,
             Section::Lsync => lsync::measure(&asked, &floor)?,
+            Section::Csync => csync::measure(&asked, &floor)?,
         };
         let (ours, stock) = section.compared();
         let table = table::markdown(&rows, ours, stock);

@@ -1,6 +1,6 @@
 //! `docs/benchmarks.md`: a section for each agent, written when all of the agent was measured; the others stay.
 
-use crate::lsync;
+use crate::{csync, lsync};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -9,16 +9,18 @@ use std::path::Path;
 pub(crate) enum Section {
     Vip,
     Lsync,
+    Csync,
 }
 
 impl Section {
-    const ALL: [Section; 2] = [Section::Vip, Section::Lsync];
+    const ALL: [Section; 3] = [Section::Vip, Section::Lsync, Section::Csync];
 
     /// The agent's name, and the heading.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Section::Vip => "vip",
             Section::Lsync => "lsync",
+            Section::Csync => "csync",
         }
     }
 
@@ -27,6 +29,7 @@ impl Section {
         match self {
             Section::Vip => ("vip", "IPaddr2"),
             Section::Lsync => ("lsync", "by hand"),
+            Section::Csync => ("csync", "csync2 -x"),
         }
     }
 
@@ -36,6 +39,7 @@ impl Section {
             Section::Lsync => {
                 "`ocf:bascule:lsync` beside lsyncd and rsync set up by hand, measured in one run."
             }
+            Section::Csync => "`ocf:bascule:csync` beside csync2 run by hand, measured in one run.",
         }
     }
 
@@ -43,6 +47,7 @@ impl Section {
         match self {
             Section::Vip => vip_notes(floor),
             Section::Lsync => lsync::notes(),
+            Section::Csync => csync::notes(),
         }
     }
 }

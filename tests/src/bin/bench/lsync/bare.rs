@@ -1,7 +1,8 @@
 //! The same mirror set up by hand: rsync daemons on the replicas, lsyncd with `default.rsync` on the source.
 
 use super::DELAY;
-use super::site::{REPLICAS, SOURCE, Site};
+use super::site::{REPLICAS, SOURCE};
+use crate::site::Site;
 use anyhow::{Result, ensure};
 use lab::Job;
 use std::fmt::Write as _;

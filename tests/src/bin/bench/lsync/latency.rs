@@ -2,8 +2,9 @@
 
 use super::DELAY;
 use super::live::Both;
-use super::site::{Site, between};
+use super::site::REPLICAS;
 use crate::measure::{Series, time};
+use crate::site::{Site, between};
 use crate::table::Row;
 use anyhow::Result;
 use std::fs;
@@ -23,7 +24,7 @@ pub(crate) fn measure(site: &Site<'_>) -> Result<Vec<Row>> {
             let name = PathBuf::from(format!("one{round}"));
             let begun = SystemTime::now();
             fs::write(both.source(mirror)?.join(&name), "one change")?;
-            let there = site.wait_on_replicas(&both.replica(mirror), &[(name, 10)])?;
+            let there = site.wait_on(&REPLICAS, &both.replica(mirror), &[(name, 10)])?;
             let took = between(begun, there);
             if mirror {
                 ours.push(took);

@@ -1,8 +1,9 @@
 //! Changes while the mirror runs: many small files, and a few large ones.
 
 use super::bare::{self, Bare};
-use super::site::{Dataset, Load, SOURCE, Site, Wanted, between};
+use super::site::{Dataset, Load, REPLICAS, SOURCE};
 use crate::measure::Series;
+use crate::site::{Site, Wanted, between};
 use crate::table::Row;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -32,8 +33,8 @@ impl<'a> Both<'a> {
         data.wait_following()?;
         let both = Both { data, site, _bare: bare, _lsyncd: lsyncd };
         let first = [(PathBuf::from("first"), 6)];
-        site.wait_on_replicas(&both.replica(true), &first)?;
-        site.wait_on_replicas(&both.replica(false), &first)?;
+        site.wait_on(&REPLICAS, &both.replica(true), &first)?;
+        site.wait_on(&REPLICAS, &both.replica(false), &first)?;
         // Canary and directory times.
         sleep(Duration::from_secs(3));
         Ok(both)
@@ -92,14 +93,14 @@ fn once(site: &Site<'_>, both: &Both<'_>, load: Load, ours: bool, round: u64) ->
         .into_iter()
         .map(|(path, size)| (PathBuf::from("new").join(path), size))
         .collect();
-    let there = site.wait_on_replicas(&both.replica(ours), &wanted)?;
+    let there = site.wait_on(&REPLICAS, &both.replica(ours), &wanted)?;
     // What is still under way: times of directories, events that came twice, the canary.
     sleep(Duration::from_secs(4));
     // It is gone from the replicas before the other one has its turn.
     std::fs::remove_dir_all(&directory)?;
     let gone = format!("[ ! -e {}/new ]", both.replica(ours));
-    for node in super::site::REPLICAS {
-        site.lab.wait("the deletions to arrive", super::site::BOUND, |lab| lab.node(node).sh(&gone).ok());
+    for node in REPLICAS {
+        site.lab.wait("the deletions to arrive", crate::site::BOUND, |lab| lab.node(node).sh(&gone).ok());
     }
     sleep(Duration::from_secs(3));
     Ok(between(begun, there))

@@ -1,8 +1,9 @@
 //! Whole passes: to empty replicas, and to replicas that lack one file of many.
 
 use super::bare::{self, Bare};
-use super::site::{Dataset, Load, REPLICAS, SOURCE, Site, Wanted, between};
+use super::site::{Dataset, Load, REPLICAS, SOURCE};
 use crate::measure::{Series, digits};
+use crate::site::{Site, Wanted, between};
 use crate::table::Row;
 use anyhow::{Result, ensure};
 use std::path::PathBuf;
@@ -121,7 +122,7 @@ fn ours(site: &Site<'_>, wanted: &[Wanted], equal: bool, when: When) -> Result<(
     let (action, code) = if when == When::Running { ("monitor", 8) } else { ("promote", 0) };
     let call = data.begin(SOURCE, action);
     let wanted = if equal { vec![odd()] } else { wanted.to_vec() };
-    let there = site.wait_on_replicas(&tree, &wanted)?;
+    let there = site.wait_on(&REPLICAS, &tree, &wanted)?;
     let in_sync = data.wait_following()?;
     let call = call.wait(Duration::from_secs(60))?;
     ensure!(call.code == code, "{action}: {} {}", call.code, call.stderr);
@@ -144,7 +145,7 @@ fn by_hand(
     let tree = format!("{}/passes", bare::TREES);
     if equal {
         let before = bare.mirror("/site/data", "passes")?;
-        site.wait_on_replicas(&tree, wanted)?;
+        site.wait_on(&REPLICAS, &tree, wanted)?;
         // The daemons set the directories' times yet.
         sleep(Duration::from_millis(500));
         drop(before);
@@ -153,7 +154,7 @@ fn by_hand(
     sleep(SETTLED);
     let lsyncd = bare.mirror("/site/data", "passes")?;
     let wanted = if equal { vec![odd()] } else { wanted.to_vec() };
-    let there = site.wait_on_replicas(&tree, &wanted)?;
+    let there = site.wait_on(&REPLICAS, &tree, &wanted)?;
     let begun = site.written(SOURCE, bare::CONFIGURATION)?;
     eprintln!("  by hand {:.0} ms", between(begun, there) / 1e3);
     measured.bare.push(between(begun, there));

@@ -1,7 +1,8 @@
 //! promote and demote, with few and with many files: neither walks the tree, but for the drain.
 
-use super::site::{Dataset, SOURCE, Site};
+use super::site::{Dataset, SOURCE};
 use crate::measure::Series;
+use crate::site::Site;
 use crate::table::Row;
 use anyhow::{Context, Result};
 use std::fs;

@@ -1,7 +1,7 @@
 //! A planned switchover by Pacemaker, while an application writes.
 
-use super::site::Site;
 use crate::measure::Series;
+use crate::site::Site;
 use crate::table::Row;
 use anyhow::{Context, Result, ensure};
 use lab::Lab;
