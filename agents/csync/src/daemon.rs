@@ -56,7 +56,16 @@ pub(crate) fn running(place: &Place) -> Option<Identity> {
 /// The connections that the daemon serves: a process for each.
 fn connections(daemon: &Identity) -> Vec<i32> {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid()));
-    children.unwrap_or_default().split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    let pids = children.unwrap_or_default();
+    // One that has ended is there until the daemon takes notice, which is long if it is halted.
+    let serves = |pid: &i32| stat(*pid).is_some_and(|fields| !fields.starts_with('Z'));
+    pids.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(serves).collect()
+}
+
+/// What the kernel says of a process, from its state on: before it is its name, in brackets, which may have any in it.
+fn stat(pid: i32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().to_owned())
 }
 
 /// Waits a little while somebody is sending to the daemon. What arrives gets its owner, mode and time last: a check in between could take it for
@@ -84,10 +93,8 @@ pub(crate) fn end_hung(place: &Place, longest: Duration) -> usize {
 
 /// How long ago a process was started.
 fn age(pid: i32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name, which is in brackets and may have any in it: the state is field 3, the start 22.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let started: f64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+    // The state is field 3, the start 22.
+    let started: f64 = stat(pid)?.split_whitespace().nth(19)?.parse().ok()?;
     let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
     let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten()?;
     let seconds = uptime - started / f64::from(i32::try_from(ticks).ok()?);

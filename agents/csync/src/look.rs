@@ -133,6 +133,12 @@ pub(crate) fn is_fresh(place: &Path) -> bool {
     now.saturating_sub(changed) <= FRESH
 }
 
+/// Whether a file is for root alone, as what arrives is before it gets its owner and mode.
+pub(crate) fn is_private(place: &Path) -> bool {
+    fs::symlink_metadata(place)
+        .is_ok_and(|found| found.is_file() && found.mode() & 0o7777 == 0o600 && found.uid() == 0)
+}
+
 /// Seconds within which what is arriving is complete.
 const FRESH: u64 = 2;
 

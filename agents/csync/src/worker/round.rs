@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Longest that a file is left alone because it may be arriving.
+/// Longest that a file is left alone because it may be arriving; and one that is for root alone, as what arrives is at first.
+const ARRIVAL: Duration = Duration::from_secs(1);
 const LONGEST_ARRIVAL: Duration = Duration::from_secs(10);
 /// So many removals are not held back for their share: it means nothing in a small directory.
 const FEW: u64 = 10;
@@ -284,7 +285,9 @@ impl Worker {
         let may = |name: &Text| {
             let Some(place) = meaning.path(name).map(|place| path(&place).to_owned()) else { return true };
             let since = self.put_off.get(&place).copied().unwrap_or(now);
-            let waits = arriving && now.duration_since(since) < LONGEST_ARRIVAL && look::is_fresh(&place);
+            // What is changed here is not to wait for long: until it is noted, another node's version may take its place.
+            let longest = if look::is_private(&place) { LONGEST_ARRIVAL } else { ARRIVAL };
+            let waits = arriving && now.duration_since(since) < longest && look::is_fresh(&place);
             if waits {
                 later.insert(place, since);
             }

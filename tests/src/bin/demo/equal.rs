@@ -52,7 +52,7 @@ fn create(screen: &Screen, lab: &Lab) -> Result<()> {
 fn conflict(screen: &Screen, lab: &Lab) -> Result<()> {
     screen.event("n1 and n2 do not reach each other's csync2 for a moment");
     halt(lab, "STOP");
-    typed(screen, lab, "n1", &format!("echo 'open = 8-18' >{TREE}/hours"))?;
+    typed(screen, lab, "n1", &format!("echo 'open = 8-18, closed on Mondays' >{TREE}/hours"))?;
     typed(screen, lab, "n2", &format!("echo 'open = 9-20, on Fridays 9-22' >{TREE}/hours"))?;
     // Both have noticed their own change before the other's comes.
     std::thread::sleep(std::time::Duration::from_secs(2));
