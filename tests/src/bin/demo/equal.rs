@@ -80,7 +80,12 @@ fn emptied(screen: &Screen, lab: &Lab) -> Result<()> {
 }
 
 fn attributes(screen: &Screen, lab: &Lab) -> Result<()> {
-    typed(screen, lab, "n1", "crm_mon -1A --include=none,attributes | grep -E 'Node:|csync-conf '")
+    typed(
+        screen,
+        lab,
+        "n1",
+        "crm_mon -1A --include=none,attributes | grep -E 'Node:|csync-conf ' | cut -c-96",
+    )
 }
 
 fn halt(lab: &Lab, signal: &str) {
