@@ -137,8 +137,12 @@ fn a_mount_inside_an_include_is_guarded_and_a_release_goes_no_further_than_what_
     lab.node("n3").run("rm /srv/site/deep/f[1-7]");
     until(&lab, "it is held back", |lab| told(lab, "n3").starts_with("held back: /srv/site, 7 gone"));
     // What is held back here is no reason to receive nothing: a daemon that has ended is noticed.
+    let before = lab.node("n3").run(&format!("cat {RUN}/daemon.json"));
     lab.node("n3").run(&format!("kill -9 $(grep -o '\"pid\":[0-9]*' {RUN}/daemon.json | cut -d: -f2)"));
-    until(&lab, "the cluster has noticed", |lab| lab.run("crm_mon -1f").contains("fail-count=1"));
+    until(&lab, "the cluster has started it again", |lab| {
+        let now = lab.node("n3").sh(&format!("cat {RUN}/worker.json >/dev/null && cat {RUN}/daemon.json"));
+        now.ok() && now.stdout != before
+    });
     until(&lab, "it is held back", |lab| told(lab, "n3").starts_with("held back: /srv/site, 7 gone"));
     let halted =
         format!("kill -STOP $(grep -o '\"pid\":[0-9]*' {RUN}/worker.json | head -n 1 | cut -d: -f2)");

@@ -84,13 +84,8 @@ impl Worker {
         self.unsettled = settled.err();
         let dirty = rows(database.dirty())?;
         self.send(&dirty, &guard, occasion.full, &meaning);
-        // What is on its way does not wait, unless it did not arrive the last time; nor does what is for a peer that csync2.cfg does not name any
-        // more.
-        let waits = |row: &&Dirty| {
-            let failed = self.memory.is_refused(&row.name, &row.peer);
-            self.peers.get(&row.peer).is_some_and(|peer| !peer.busy || peer.trouble.is_some() || failed)
-        };
-        self.memory.dirty = dirty.iter().filter(waits).count();
+        // Not what is for a peer that csync2.cfg does not name any more.
+        self.memory.dirty = dirty.iter().filter(|row| self.peers.contains_key(&row.peer)).count();
         self.withdraw_sums();
         if let Some(files) = files.filter(|_| occasion.full && self.is_quiet()) {
             self.look_for_drift(&Sums::of(&settling::own_name(&meaning), &files, &meaning));
