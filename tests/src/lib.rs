@@ -68,6 +68,7 @@ mod plan;
 mod power;
 mod report;
 pub mod sandbox;
+pub mod story;
 pub mod trees;
 mod turn;
 mod view;

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use faults::{Event, Hand};
 use lab::csync::{RUN, choose, site_of, state, told};
+use lab::story::{minutes, seed};
 use lab::{Chance, Lab, Options};
 
 /// The applications, on each node.
@@ -42,14 +43,6 @@ const MINUTES: f64 = 3.0;
 const ROUND: Duration = Duration::from_secs(20);
 /// The bound of what takes seconds on an idle machine, after a storm.
 const SOON: Duration = Duration::from_secs(180);
-
-fn number(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect(name))
-}
-
-fn seed() -> u64 {
-    std::env::var("BASCULE_SEED").ok().map_or(SEED, |text| text.parse().expect("BASCULE_SEED"))
-}
 
 /// A line of a status: the file, and the nodes that have different versions of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -265,7 +258,7 @@ impl Run<'_> {
 /// Leaves what an investigation needs where `BASCULE_KEEP` says.
 fn keep(lab: &Lab, label: &str, told: &str) {
     let Ok(directory) = std::env::var("BASCULE_KEEP") else { return };
-    let directory = format!("{directory}/{label}-{}", seed());
+    let directory = format!("{directory}/{label}-{}", seed(SEED));
     std::fs::create_dir_all(&directory).unwrap();
     let write = |name: &str, text: &str| std::fs::write(format!("{directory}/{name}"), text);
     let _ = write("told", told);
@@ -283,9 +276,8 @@ fn keep(lab: &Lab, label: &str, told: &str) {
 }
 
 fn random(label: &str, parameters: &str, clone: &str) {
-    let seed = seed();
-    let rounds =
-        (number("BASCULE_MINUTES", MINUTES) * 60.0 / 3.0 / (ROUND.as_secs_f64() + 35.0)).round().max(1.0);
+    let seed = seed(SEED);
+    let rounds = (minutes(MINUTES) * 60.0 / 3.0 / (ROUND.as_secs_f64() + 35.0)).round().max(1.0);
     println!("BASCULE_SEED={seed}, {rounds} rounds");
     let own = label.bytes().fold(seed, |number, byte| number.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let options = Options::nodes(3)

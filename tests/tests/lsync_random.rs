@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use faults::{Event, Hand};
 use lab::lsync::Mirror;
+use lab::story::{minutes, seed};
 use lab::{Chance, Fencing, Lab, Options, enter, find};
 use ledger::{Found, Log, judge};
 
@@ -38,14 +39,6 @@ const MINUTES: f64 = 5.0;
 const ROUND: Duration = Duration::from_secs(35);
 /// The bound of what takes seconds on an idle machine, after a storm.
 const SOON: Duration = Duration::from_secs(120);
-
-fn number(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect(name))
-}
-
-fn seed() -> u64 {
-    std::env::var("BASCULE_SEED").ok().map_or(SEED, |text| text.parse().expect("BASCULE_SEED"))
-}
 
 /// Gives each node a disk of its own for the tree: a file system of 64 MiB that survives a crash, mounted before the node boots.
 fn disks(lab: &Lab, label: &str) {
@@ -187,7 +180,7 @@ impl Run<'_> {
 /// Leaves what an investigation needs where `BASCULE_KEEP` says.
 fn keep(lab: &Lab, label: &str, told: &str) {
     let Ok(directory) = std::env::var("BASCULE_KEEP") else { return };
-    let directory = format!("{directory}/{label}-{}", seed());
+    let directory = format!("{directory}/{label}-{}", seed(SEED));
     let write = |name: &str, text: &str| std::fs::write(format!("{directory}/{name}"), text);
     std::fs::create_dir_all(&directory).unwrap();
     let _ = write("told", told);
@@ -210,9 +203,8 @@ fn keep(lab: &Lab, label: &str, told: &str) {
 }
 
 fn random(label: &str, fencing: Fencing) {
-    let seed = seed();
-    let rounds =
-        (number("BASCULE_MINUTES", MINUTES) * 60.0 / 2.0 / (ROUND.as_secs_f64() + 25.0)).round().max(1.0);
+    let seed = seed(SEED);
+    let rounds = (minutes(MINUTES) * 60.0 / 2.0 / (ROUND.as_secs_f64() + 25.0)).round().max(1.0);
     println!("BASCULE_SEED={seed}, {rounds} rounds");
     let mut chance = Chance::new(seed ^ u64::from(fencing == Fencing::None));
     // Without fencing and quorum each part goes on with what it has, or gives up: an administrator may say so.

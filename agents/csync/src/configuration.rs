@@ -295,10 +295,9 @@ pub(crate) fn prepare(place: &Place, settings: &Settings) -> Result<(Config, Vec
 }
 
 /// What the other nodes have to have as well: the configuration, and the keys of this node's groups.
-pub(crate) fn fingerprints(settings: &Settings) -> Fingerprints {
-    let Ok(config) = read(settings) else { return Fingerprints::default() };
+pub(crate) fn fingerprints(settings: &Settings, config: &Config) -> Fingerprints {
     let host = settings.host_text();
-    let meaning = Meaning::new(&config, &host);
+    let meaning = Meaning::new(config, &host);
     let keys: Vec<(&Text, Key)> = meaning
         .memberships()
         .filter_map(|membership| {

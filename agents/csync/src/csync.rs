@@ -137,7 +137,7 @@ impl Agent for Csync {
             return broken("the worker has ended by itself: nothing is sent from here");
         }
         let standing = Standing::load(&place)?.unwrap_or_default();
-        if daemon.is_none() && !suspended(&place) {
+        if daemon.is_none() && !standing.suspended {
             return broken("the csync2 daemon has ended by itself: nothing is received here");
         }
         if call.check_level >= 20 {

@@ -100,7 +100,6 @@ pub(crate) fn root(root: &Root) -> Seen {
 
 /// The symbolic link above a place, or which it is itself if that leads to a directory: csync2 takes all that is known below one for removed.
 fn link_on_the_way(place: &Path) -> Option<&Path> {
-    let is_link = |place: &Path| fs::symlink_metadata(place).is_ok_and(|found| found.is_symlink());
     if is_link(place) && place.is_dir() {
         return Some(place);
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use lab::story::Story;
 use lab::{Chance, Lab};
 
 use crate::WRITER;
@@ -69,32 +70,23 @@ pub(crate) fn schedule(chance: &mut Chance, round: Duration) -> Vec<Event> {
 /// Does it, and keeps account of what has to be undone when.
 pub(crate) struct Hand<'a> {
     lab: &'a Lab,
-    begun: Instant,
-    told: Vec<String>,
+    story: Story,
     undo: Vec<(Instant, Fault)>,
 }
 
 impl<'a> Hand<'a> {
     pub(crate) fn new(lab: &'a Lab) -> Self {
-        Self { lab, begun: Instant::now(), told: Vec::new(), undo: Vec::new() }
+        Self { lab, story: Story::default(), undo: Vec::new() }
     }
 
     /// Adds a line to what has happened, with seconds since the beginning and the clock of the writers' logs.
     pub(crate) fn note(&mut self, what: &str) {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map(Duration::from)
-            .unwrap_or_default();
-        let line = format!("{:7.1} {what} [{:.2}]", self.begun.elapsed().as_secs_f64(), now.as_secs_f64());
-        println!("{line}");
-        self.told.push(line);
+        self.story.note(what);
     }
 
     /// All that has happened.
     pub(crate) fn told(&self) -> String {
-        self.told.iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(text, "{line}");
-            text
-        })
+        self.story.told().to_owned()
     }
 
     fn name(&self, node: usize) -> &'a str {

@@ -1,8 +1,8 @@
 //! What goes wrong, by chance, and how it is undone. Everything happens inside the lab's machines.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use lab::story::Story;
 use lab::{Chance, Fencing, Lab};
 
 /// A node, by its part when it happens.
@@ -111,8 +111,7 @@ pub(crate) fn schedule(chance: &mut Chance, round: Duration, fencing: Fencing) -
 pub(crate) struct Hand<'a> {
     lab: &'a Lab,
     fencing: Fencing,
-    begun: Instant,
-    told: Vec<String>,
+    story: Story,
     undo: Vec<(Instant, Undo)>,
     aware: usize,
 }
@@ -133,33 +132,21 @@ enum Undo {
 
 impl<'a> Hand<'a> {
     pub(crate) fn new(lab: &'a Lab, fencing: Fencing) -> Self {
-        Self { lab, fencing, begun: Instant::now(), told: Vec::new(), undo: Vec::new(), aware: 0 }
+        Self { lab, fencing, story: Story::default(), undo: Vec::new(), aware: 0 }
     }
 
     /// Adds a line to what has happened.
     pub(crate) fn note(&mut self, what: &str) {
         for fenced in self.lab.fenced().iter().skip(self.aware) {
-            self.told.push(format!(
-                "{:7.1} (the cluster has fenced {})",
-                self.begun.elapsed().as_secs_f64(),
-                fenced.node
-            ));
+            self.story.add(&format!("(the cluster has fenced {})", fenced.node));
         }
         self.aware = self.lab.fenced().len();
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map(Duration::from)
-            .unwrap_or_default();
-        let line = format!("{:7.1} {what} [{:.2}]", self.begun.elapsed().as_secs_f64(), now.as_secs_f64());
-        println!("{line}");
-        self.told.push(line);
+        self.story.note(what);
     }
 
     /// All that has happened, with seconds since the beginning and, in brackets, on the clock of the applications' logs.
     pub(crate) fn told(&self) -> String {
-        self.told.iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(text, "{line}");
-            text
-        })
+        self.story.told().to_owned()
     }
 
     /// Runs a command in a node that may be off, dying or halted: then nothing comes of it, and nobody waits for long.

@@ -40,7 +40,7 @@ impl Worker {
         }
         self.memory.configuration = None;
         // A key may have been replaced.
-        self.prints = configuration::fingerprints(&self.settings);
+        self.prints = configuration::fingerprints(&self.settings, &config);
     }
 
     /// The next round starts the daemon again.
