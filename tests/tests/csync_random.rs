@@ -7,7 +7,8 @@
 //!   in which it replaces or sends that file) that is found when no other conflict stands any more: so it is asked for once all are settled.
 //! * Every version of a file that was made is found: in a node's tree, or among what the agent keeps (`kept`, `overwritten`). But for those that
 //!   somebody replaced or removed on a node *where they were*: whoever does that has seen them. Nobody else may lose them, so a change made
-//!   on two nodes at once, and one that arrives where something else was put meanwhile, is still there twice.
+//!   on two nodes at once, and one that arrives where something else was put meanwhile, is still there twice. The exception is csync2's: what had
+//!   stood for less than a second when it put a winner's directory or link there, for which it makes no backup and asks nobody.
 //! * Every conflict can be settled as `docs/csync.md` says, by having one node's version win; then all is well everywhere, and still
 //!   nothing is lost.
 //!

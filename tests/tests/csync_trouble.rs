@@ -367,3 +367,37 @@ fn full_disks_are_told_and_lose_nothing() {
     by_hand(&lab, "/srv/site/deep");
     all_the_same(&lab);
 }
+
+/// Before it receives a file csync2 looks whether it was changed here, and not again: what is put there while the connection hangs it overwrites.
+#[test]
+fn what_is_written_where_a_file_is_arriving_is_kept() {
+    let lab = site("csync-arriving", "check_interval=10 peer_timeout=30", "clone");
+    let node = lab.node("n2");
+    for (round, write) in [
+        "echo mine-in-place >/srv/site/big",
+        "echo mine-renamed >/srv/site/new; mv /srv/site/new /srv/site/big",
+        "rm /srv/site/big; echo mine-anew >/srv/site/big",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Until something of it has come, and is somewhere beside it; then nothing more does.
+        let hang = "until ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q '/srv/site/[.]big'; do :; done
+            echo 'table inet hang { chain drops { type filter hook input priority 0; tcp sport 30865 drop; tcp dport 30865 drop; }; }' | nft -f - &&
+            ls -l /proc/[0-9]*/fd 2>/dev/null | grep '/srv/site/[.]big'";
+        let hung = node.spawn(hang);
+        lab.node("n1").run("head -c 60000000 /dev/urandom >/srv/site/big");
+        let seen = hung.wait(SOON).unwrap();
+        assert!(seen.ok(), "round {round}: it had arrived before it could be held up: {}", seen.stderr);
+        node.run(write);
+        // As long as the worker may take to notice; csync2's connection hangs for longer.
+        std::thread::sleep(Duration::from_secs(2));
+        node.run("nft delete table inet hang");
+        soon(&lab, "n2", "! ls -l /proc/[0-9]*/fd 2>/dev/null | grep '/srv/site/[.]big'");
+        let said = write.split_whitespace().find(|word| word.starts_with("mine")).unwrap();
+        soon(&lab, "n2", &format!("grep -rqx {said} /srv/site /var/lib/bascule/csync/conf/kept"));
+        until(&lab, "it is shown", |lab| lab.nodes().iter().any(|node| told(lab, node).contains("conflict")));
+        by_hand(&lab, "/srv/site/big");
+        all_the_same(&lab);
+    }
+}

@@ -6,8 +6,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use ocf::{Failure, StateFile};
 use process::{Daemon, Identity, Tool};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Until the daemon says that it listens.
@@ -20,6 +22,8 @@ const ARRIVING: Duration = Duration::from_millis(700);
 const GRACE: Duration = Duration::from_millis(500);
 /// What it says when it listens.
 const READY: &str = "Listening on";
+/// Names that are longer than this csync2 cuts for the file by way of which it receives.
+const LONGEST_NAME: usize = 240;
 /// The daemon's log is cut when it is longer than this.
 const LONGEST_LOG: u64 = 4 << 20;
 
@@ -89,6 +93,38 @@ pub(crate) fn end_hung(place: &Place, longest: Duration) -> usize {
     let hung: Vec<i32> = connections(&daemon).into_iter().filter(is_hung).collect();
     // Nobody else can have such a number while its parent, the daemon, has not taken notice of its end.
     hung.into_iter().filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
+}
+
+/// Ends those connections through which a file is just coming to one of these places, which were changed here: csync2 looked before it began to
+/// receive, does not look again, and would overwrite that change, or apply what it was sent to it. How many; the sender tries again and is told.
+pub(crate) fn refuse(place: &Place, changed: &BTreeSet<PathBuf>) -> usize {
+    let Some(daemon) = running(place) else { return 0 };
+    let mut ended = 0;
+    for pid in connections(&daemon) {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let open: Vec<PathBuf> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+        let comes = |file: &PathBuf| changed.iter().any(|place| is_for(file, place));
+        // As above: nobody else can have its number.
+        if open.iter().any(comes) && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
+            ended += 1;
+        }
+    }
+    ended
+}
+
+/// Whether an open file, as /proc names it, is what csync2 receives to a place by way of: `.NAME.XXXXXX`, mostly removed already. A long name is cut there.
+fn is_for(file: &Path, place: &Path) -> bool {
+    let bytes = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_vec();
+    let (file, wanted) = (bytes(file), bytes(place));
+    let file = file.strip_suffix(b" (deleted)").unwrap_or(&file);
+    let wanted = wanted.strip_prefix(b".").unwrap_or(&wanted);
+    let Some((name, [b'.', random @ ..])) =
+        file.strip_prefix(b".").and_then(|file| file.split_at_checked(file.len().saturating_sub(7)))
+    else {
+        return false;
+    };
+    let is_cut = wanted.len() > LONGEST_NAME && wanted.starts_with(name) && name.len() >= LONGEST_NAME;
+    random.iter().all(u8::is_ascii_alphanumeric) && (name == wanted || is_cut)
 }
 
 /// How long ago a process was started.
@@ -176,6 +212,23 @@ pub(crate) fn trim_log(log: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_received_is_known_by_its_name() {
+        let is_for = |file: &str, place: &str| is_for(Path::new(file), Path::new(place));
+        assert!(is_for("/srv/site/.big.a0Xy9z (deleted)", "/srv/site/big"));
+        assert!(is_for("/srv/site/.z w.a0Xy9z", "/srv/site/z w"));
+        assert!(is_for("/srv/site/.hidden.a0Xy9z", "/srv/site/.hidden"));
+        assert!(is_for("/tmp/.big.a0Xy9z", "/srv/site/big"), "csync2.cfg may name another directory");
+        assert!(!is_for("/srv/site/.bigger.a0Xy9z", "/srv/site/big"));
+        assert!(!is_for("/srv/site/big", "/srv/site/big"));
+        assert!(!is_for("/srv/site/.big.a0-y9z", "/srv/site/big"));
+        assert!(!is_for("socket:[12]", "/srv/site/big"));
+        assert!(!is_for("/", "/"));
+        let long = "n".repeat(255);
+        assert!(is_for(&format!("/srv/.{}.a0Xy9z", &long[..247]), &format!("/srv/{long}")));
+        assert!(!is_for(&format!("/srv/.{}.a0Xy9z", &long[..100]), &format!("/srv/{long}")));
+    }
 
     #[test]
     fn a_process_is_as_old_as_it_is() {

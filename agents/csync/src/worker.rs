@@ -20,7 +20,7 @@ use crate::peers::{self, Peer};
 use crate::settings::{Place, Settings};
 use crate::standing::Standing;
 use crate::watch::Watched;
-use crate::{configuration, report};
+use crate::{configuration, daemon, report};
 use csync2::Text;
 use csync2::config::Config;
 use csync2::decide::Policies;
@@ -220,15 +220,30 @@ impl Worker {
             self.peers.values_mut().for_each(Peer::try_now);
         }
         if sensed.watched {
+            self.notice(&mut occasion);
             std::thread::sleep(SETTLE);
-            let config = Arc::clone(&self.config);
-            let noticed = self.senses.watch.noticed(&Meaning::new(&config, &self.host));
-            occasion.full |= noticed.everything;
-            self.stale |= noticed.everything;
-            occasion.changed = noticed.paths;
+            self.notice(&mut occasion);
         }
         occasion.changed.extend(self.put_off.keys().cloned());
         occasion
+    }
+
+    /// Takes what was noticed, and sees to it that nothing comes over it that is on its way.
+    fn notice(&mut self, occasion: &mut Occasion) {
+        let config = Arc::clone(&self.config);
+        let host = self.host.clone();
+        let meaning = Meaning::new(&config, &host);
+        let noticed = self.senses.watch.noticed(&meaning);
+        self.keep_changed(&noticed.paths, &meaning);
+        let refused = daemon::refuse(&self.place, &noticed.paths);
+        if refused > 0 {
+            self.log.info(
+                "a file was changed here while another node's version was arriving: that is refused for now",
+            );
+        }
+        occasion.full |= noticed.everything;
+        self.stale |= noticed.everything;
+        occasion.changed.extend(noticed.paths);
     }
 
     /// Looks, has csync2 take note, sends, and tells.

@@ -4,7 +4,7 @@
 Each act takes what was there out of the tree in one step with putting the new one there (renameat2), and looks at it afterwards: so the log
 knows exactly which versions were seen by whoever replaced them. Lines of /var/log/writer.log:
   M token path    this version was made
-  G token         this version was replaced or removed by somebody who had it before them
+  G token         this version was replaced or removed by somebody who had it before them (or by csync2 in an instant: look_after)
 What was taken out and not looked at when the machine died is still in /srv/.w, and counts as there.
 
   writer.py go            acts until it is ended, as /etc/lab/pace says: the mean pause in seconds, or "quiet"
@@ -71,6 +71,11 @@ class Hand:
         self.number = int(read(COUNT, "0") or 0)
         self.random = random.Random("%s %s %d" % (read(SEED), NODE, self.number))
         self.spooled = 0
+        self.young = []
+        for name in os.listdir(SPOOL):
+            # Of a writer that died with its machine.
+            if name.startswith(b"young-"):
+                os.unlink(SPOOL + b"/" + name)
 
     def log(self, kind, token, path=b""):
         os.write(self.log_file, b"%s %s %s %.2f\n" % (kind, token, quote_from_bytes(path, safe="/").encode(), time.monotonic()))
@@ -137,6 +142,21 @@ class Hand:
             os.unlink(place)
             raise
         self.log(b"M", token, path)
+        hold = self.place().replace(SPOOL + b"/", SPOOL + b"/young-")
+        try:
+            os.link(path, hold)
+            self.young.append((time.monotonic(), path, token, hold))
+        except OSError:
+            pass
+
+    def look_after(self):
+        """What stood for less than a second when csync2 put a directory or a link there: that it does without a backup, and nobody had a chance."""
+        while self.young and self.young[0][0] < time.monotonic() - 1:
+            _, path, token, hold = self.young.pop(0)
+            if os.path.islink(path) or os.path.isdir(path):
+                self.log(b"G", token)
+            if os.path.lexists(hold):
+                os.unlink(hold)
 
     def append(self, path):
         token, content = self.fresh()
@@ -209,6 +229,7 @@ class Hand:
 
     def go(self):
         while True:
+            self.look_after()
             pace = read(PACE, "0.3").strip()
             if pace == "quiet" or os.path.exists(HOLD):
                 with open(IDLE, "w"):
@@ -276,6 +297,10 @@ def main(action):
             if action == "empty":
                 open(HOLD, "w").close()
                 os.makedirs(aside, exist_ok=True)
+                for name in os.listdir(aside):
+                    # In whose place something had come when it was refilled: it stays aside.
+                    os.makedirs(SPOOL, exist_ok=True)
+                    os.rename(aside + b"/" + name, SPOOL + b"/aside-%d-%s" % (time.monotonic_ns(), name))
                 for name in os.listdir(ROOT):
                     os.rename(ROOT + b"/" + name, aside + b"/" + name)
             elif action == "refill":

@@ -2,11 +2,13 @@
 //! is taken out of csync2's own directory, where the next but one would take its place.
 
 use super::{Worker, seconds};
+use crate::configuration::path;
 use crate::kept;
 use csync2::Text;
 use csync2::meaning::Meaning;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// So many files in conflict are put aside: what differs when the databases are made may be everything.
@@ -21,6 +23,20 @@ impl Worker {
         for name in &names {
             // One that cannot be kept is no reason to send nothing at all.
             if let Err(why) = self.keep(name, meaning) {
+                self.log.warning(why);
+            }
+        }
+    }
+
+    /// The same for what was changed again, at once: whoever wins may be sending a directory or a link already.
+    pub(super) fn keep_changed(&mut self, changed: &BTreeSet<PathBuf>, meaning: &Meaning<'_>) {
+        if changed.is_empty() {
+            return;
+        }
+        let names: BTreeSet<Text> = self.memory.conflicts().into_iter().map(|(name, _)| name).collect();
+        for name in names {
+            let is_changed = meaning.path(&name).is_some_and(|place| changed.contains(path(&place)));
+            if is_changed && let Err(why) = self.keep(&name, meaning) {
                 self.log.warning(why);
             }
         }

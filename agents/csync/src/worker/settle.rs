@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// So many own versions of a file in conflict are kept beforehand; what csync2 overwrites later is kept in any case.
-const VERSIONS: usize = 5;
+const VERSIONS: usize = 20;
 /// So long is waited for all that have another version to tell it.
 const STEADY: Duration = Duration::from_secs(3);
 
