@@ -151,12 +151,15 @@ class Hand:
 
     def look_after(self):
         """What stood for less than a second when csync2 put a directory or a link there: that it does without a backup, and nobody had a chance."""
-        while self.young and self.young[0][0] < time.monotonic() - 1:
-            _, path, token, hold = self.young.pop(0)
-            if os.path.islink(path) or os.path.isdir(path):
+        for young in list(self.young):
+            made, path, token, hold = young
+            gone = os.path.islink(path) or os.path.isdir(path)
+            if gone:
                 self.log(b"G", token)
-            if os.path.lexists(hold):
-                os.unlink(hold)
+            if gone or made < time.monotonic() - 1:
+                self.young.remove(young)
+                if os.path.lexists(hold):
+                    os.unlink(hold)
 
     def append(self, path):
         token, content = self.fresh()
@@ -240,6 +243,7 @@ class Hand:
                 os.unlink(IDLE)
             with locked():
                 if not os.path.exists(HOLD):
+                    self.look_after()
                     try:
                         self.act()
                     except OSError:
