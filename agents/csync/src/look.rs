@@ -138,6 +138,15 @@ pub(crate) fn is_private(place: &Path) -> bool {
         .is_ok_and(|found| found.is_file() && found.mode() & 0o7777 == 0o600 && found.uid() == 0)
 }
 
+/// What no two versions of a file have in common: the inode, its size, when it was modified, to the nanosecond.
+pub(crate) type VersionId = (u64, u64, i64, i64);
+
+/// That of what is there now.
+pub(crate) fn version(place: &Path) -> Option<VersionId> {
+    let found = fs::symlink_metadata(place).ok()?;
+    Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+}
+
 /// Seconds within which what is arriving is complete.
 const FRESH: u64 = 2;
 

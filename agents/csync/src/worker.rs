@@ -20,7 +20,7 @@ use crate::peers::{self, Peer};
 use crate::settings::{Place, Settings};
 use crate::standing::Standing;
 use crate::watch::Watched;
-use crate::{configuration, daemon, report};
+use crate::{configuration, daemon, look, report};
 use csync2::Text;
 use csync2::config::Config;
 use csync2::decide::Policies;
@@ -106,8 +106,8 @@ pub(crate) struct Worker {
     settle_pause: Duration,
     /// Since when a file's version is told to the others.
     telling: BTreeMap<Text, Instant>,
-    /// Versions that were kept already: the file, and when it was modified.
-    kept: BTreeSet<(Text, Option<i64>)>,
+    /// Versions that were kept already.
+    kept: BTreeSet<(Text, look::VersionId)>,
     /// What is the same on all nodes.
     prints: Fingerprints,
 }

@@ -19,8 +19,10 @@ const SECONDS: u64 = 30 * 24 * 3600;
 impl Worker {
     /// Puts the own versions of files in conflict aside: some of what can take their place (a directory, a link) csync2 puts there without a backup.
     pub(super) fn keep_conflicts(&mut self, meaning: &Meaning<'_>) {
-        let names: Vec<Text> = self.memory.conflicts().into_iter().map(|(name, _)| name).take(MOST).collect();
-        for name in &names {
+        let names: BTreeSet<Text> = self.memory.conflicts().into_iter().map(|(name, _)| name).collect();
+        // Of the next conflict of a file so many versions are kept again.
+        self.kept.retain(|(name, _)| names.contains(name));
+        for name in names.iter().take(MOST) {
             // One that cannot be kept is no reason to send nothing at all.
             if let Err(why) = self.keep(name, meaning) {
                 self.log.warning(why);

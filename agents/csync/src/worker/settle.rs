@@ -117,20 +117,21 @@ impl Worker {
 
     /// Keeps the own version of a file that another one's may replace, once.
     pub(super) fn keep(&mut self, name: &Text, meaning: &Meaning<'_>) -> Result<(), String> {
-        let Version::There { modified, directory: false } = look::copy(meaning, name).version else {
+        let Version::There { directory: false, .. } = look::copy(meaning, name).version else {
             return Ok(());
         };
         let (Some(file), Some(group)) = (meaning.path(name), meaning.groups_of(name).next()) else {
             return Ok(());
         };
+        let Some(version) = look::version(path(&file)) else { return Ok(()) };
         let before = self.kept.iter().filter(|(it, _)| it == name).count();
-        if before >= VERSIONS || !self.kept.insert((name.clone(), modified)) {
+        if before >= VERSIONS || !self.kept.insert((name.clone(), version)) {
             return Ok(());
         }
         let time = ocf::stamp(seconds());
         let kept = kept::keep(path(&file), &self.settings.backup_dir, &time, &self.host, &group.group.name);
         let place = kept.map_err(|failure| {
-            self.kept.remove(&(name.clone(), modified));
+            self.kept.remove(&(name.clone(), version));
             failure.reason
         })?;
         self.log.info(format_args!("{name} is in conflict: this version is kept as {}", place.display()));
