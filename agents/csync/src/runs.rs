@@ -200,7 +200,7 @@ pub(crate) fn compare(
     let shared = meaning.memberships().find(|it| it.peers.iter().any(|host| host.address == *peer));
     let host = shared.map_or_else(|| settings.host_text(), |membership| membership.address.clone());
     let tool = csync2(place, settings)
-        .args(["-v", "-T"])
+        .args(["-v", "-v", "-T"])
         .args([&host, peer].map(|name| OsStr::from_bytes(name.bytes())))
         .stdout_limit(SAID);
     let output = match tool.run(Instant::now() + settings.for_one_peer()) {
@@ -214,6 +214,10 @@ pub(crate) fn compare(
             PeerTrouble::Failed,
             "too much differs for one list: bring the trees closer together by hand".to_owned(),
         )),
+        // A list that breaks off is for csync2 one that ends: the peer would seem to lack the rest.
+        Ended::Code(0 | 2) if !is_whole(&output.stderr) => {
+            Err((PeerTrouble::Failed, "its list of files broke off; it is compared again".to_owned()))
+        }
         Ended::Code(0 | 2) => {
             differences(&output.stdout).map_err(|error| (PeerTrouble::Failed, error.to_string()))
         }
@@ -228,6 +232,12 @@ pub(crate) fn compare(
     }
 }
 
+/// Whether the peer has said that its list is at its end. That is told by the second `-v`.
+fn is_whole(stderr: &[u8]) -> bool {
+    let end = b"End of query results: OK (";
+    stderr.windows(end.len()).any(|said| said == end)
+}
+
 /// Opens the database for writing, which puts back what a killed run has left half done.
 ///
 /// # Errors
@@ -238,5 +248,18 @@ pub(crate) fn recover(place: &Place, settings: &Settings) -> Result<(), Nothing>
     match output.ended {
         Ended::Code(0 | 2) => Ok(()),
         _ => Err(Nothing::Not(output.last_words())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_broke_off_is_not_taken_for_whole() {
+        let fetched = b"Fetched tuple from peer: /etc/a [v2:mtime=1]\n".to_vec();
+        let end = b"End of query results: OK (cmd_finished).\n".to_vec();
+        assert!(is_whole(&[fetched.clone(), end].concat()));
+        assert!(!is_whole(&fetched) && !is_whole(b""));
     }
 }
