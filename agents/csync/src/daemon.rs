@@ -1,5 +1,6 @@
 //! The csync2 daemon of a resource: started, found again, ended. And how csync2 is called.
 
+use crate::look;
 use crate::settings::{Place, Settings};
 use crate::strays::{self, What};
 use nix::sys::signal::{Signal, kill};
@@ -114,17 +115,14 @@ pub(crate) fn refuse(place: &Place, changed: &BTreeSet<PathBuf>) -> usize {
 
 /// Whether an open file, as /proc names it, is what csync2 receives to a place by way of: `.NAME.XXXXXX`, mostly removed already. A long name is cut there.
 fn is_for(file: &Path, place: &Path) -> bool {
-    let bytes = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_vec();
-    let (file, wanted) = (bytes(file), bytes(place));
-    let file = file.strip_suffix(b" (deleted)").unwrap_or(&file);
-    let wanted = wanted.strip_prefix(b".").unwrap_or(&wanted);
-    let Some((name, [b'.', random @ ..])) =
-        file.strip_prefix(b".").and_then(|file| file.split_at_checked(file.len().saturating_sub(7)))
-    else {
+    let (file, wanted) =
+        (file.file_name().unwrap_or_default().as_bytes(), place.file_name().unwrap_or_default().as_bytes());
+    let wanted = wanted.strip_prefix(b".").unwrap_or(wanted);
+    let Some(name) = look::received_as(file.strip_suffix(b" (deleted)").unwrap_or(file)) else {
         return false;
     };
     let is_cut = wanted.len() > LONGEST_NAME && wanted.starts_with(name) && name.len() >= LONGEST_NAME;
-    random.iter().all(u8::is_ascii_alphanumeric) && (name == wanted || is_cut)
+    name == wanted || is_cut
 }
 
 /// How long ago a process was started.

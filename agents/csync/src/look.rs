@@ -153,16 +153,18 @@ const FRESH: u64 = 2;
 /// For so long a file may be arriving.
 const ARRIVING: Duration = Duration::from_secs(600);
 
+/// Of what csync2's daemon calls a file while it receives it, `.NAME.XXXXXX`, the name.
+pub(crate) fn received_as(file: &[u8]) -> Option<&[u8]> {
+    let rest = file.strip_prefix(b".")?;
+    let (name, end) = rest.split_at_checked(rest.len().checked_sub(7)?)?;
+    let random = end.strip_prefix(b".")?;
+    (!name.is_empty() && random.iter().all(u8::is_ascii_alphanumeric)).then_some(name)
+}
+
 /// Whether it looks like a file that csync2's daemon is receiving: `.NAME.XXXXXX`, for root alone, renamed when it is whole. Where the disk is full it
 /// is left behind. Another file that looks like it is only late.
 pub(crate) fn is_arriving(place: &Path) -> bool {
-    let name = place.file_name().unwrap_or_default().as_bytes();
-    let end = name.len().saturating_sub(7);
-    let random = name.get(end..).and_then(|end| end.split_first());
-    let looks = name.first() == Some(&b'.')
-        && end > 1
-        && random.is_some_and(|(dot, rest)| *dot == b'.' && rest.iter().all(u8::is_ascii_alphanumeric));
-    looks
+    received_as(place.file_name().unwrap_or_default().as_bytes()).is_some()
         && fs::symlink_metadata(place).is_ok_and(|found| {
             let age = found.modified().ok().and_then(|modified| modified.elapsed().ok());
             found.is_file() && found.mode() & 0o7777 == 0o600 && age.is_none_or(|age| age < ARRIVING)

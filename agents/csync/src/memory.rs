@@ -331,6 +331,11 @@ impl Memory {
         pairs.dedup();
         pairs
     }
+
+    /// The files of these.
+    pub(crate) fn names_in_conflict(&self) -> BTreeSet<Text> {
+        self.conflicts().into_iter().map(|(name, _)| name).collect()
+    }
 }
 
 #[cfg(test)]

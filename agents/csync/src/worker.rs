@@ -293,7 +293,7 @@ impl Worker {
             standing.tell(&self.place, &self.settings, &self.log);
             self.told = Some(standing.clone());
         }
-        let conflicts: BTreeSet<Text> = self.memory.conflicts().into_iter().map(|(name, _)| name).collect();
+        let conflicts = self.memory.names_in_conflict();
         if conflicts != self.in_conflict {
             let names: Vec<&[u8]> = conflicts.iter().map(Text::bytes).collect();
             if let Err(failure) = StateFile::new(self.place.conflicts()).save(&names) {

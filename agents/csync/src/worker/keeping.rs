@@ -4,7 +4,6 @@
 use super::{Worker, seconds};
 use crate::configuration::path;
 use crate::kept;
-use csync2::Text;
 use csync2::meaning::Meaning;
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +18,7 @@ const SECONDS: u64 = 30 * 24 * 3600;
 impl Worker {
     /// Puts the own versions of files in conflict aside: some of what can take their place (a directory, a link) csync2 puts there without a backup.
     pub(super) fn keep_conflicts(&mut self, meaning: &Meaning<'_>) {
-        let names: BTreeSet<Text> = self.memory.conflicts().into_iter().map(|(name, _)| name).collect();
+        let names = self.memory.names_in_conflict();
         // Of the next conflict of a file so many versions are kept again.
         self.kept.retain(|(name, _)| names.contains(name));
         for name in names.iter().take(MOST) {
@@ -35,7 +34,7 @@ impl Worker {
         if changed.is_empty() {
             return;
         }
-        let names: BTreeSet<Text> = self.memory.conflicts().into_iter().map(|(name, _)| name).collect();
+        let names = self.memory.names_in_conflict();
         for name in names {
             let is_changed = meaning.path(&name).is_some_and(|place| changed.contains(path(&place)));
             if is_changed && let Err(why) = self.keep(&name, meaning) {
