@@ -130,3 +130,32 @@ fn the_newest_or_the_oldest_wins_by_group() {
     everywhere(&lab, "grep -qx agreed /srv/site/same");
     all_is_well(&lab);
 }
+
+#[test]
+fn a_change_on_top_of_anothers_is_no_conflict_while_a_third_node_is_away() {
+    let lab = site("csync-ahead", "check_interval=10 peer_timeout=5", "clone");
+    lab.pcs("resource ban conf-clone n3");
+    soon(&lab, "n3", "! pgrep -f '[c]sync2.*-ii'");
+    for (from, to, text) in [("n1", "n2", "one"), ("n2", "n1", "two, longer"), ("n1", "n2", "three, longest")]
+    {
+        lab.node(from).run(&format!("echo {text} >{FILE}"));
+        soon(&lab, to, &format!("grep -qx '{text}' {FILE}"));
+    }
+    until(&lab, "no conflict is left", |lab| {
+        ["n1", "n2"].iter().all(|node| !told(lab, node).contains("conflict"))
+    });
+    assert_eq!(lab.node("n1").run(&format!("cat {FILE}")), "three, longest\n");
+    // The third one has changed it meanwhile, and has seen neither: that is one, and nobody wins.
+    lab.node("n3").run(&format!("echo its own >{FILE}"));
+    lab.pcs("resource clear conf-clone");
+    until(&lab, "it is told", |lab| told(lab, "n3").contains(&format!(": {FILE} with")));
+    // Longer than it takes to decide.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    for (node, text) in [("n1", "three, longest\n"), ("n2", "three, longest\n"), ("n3", "its own\n")] {
+        assert_eq!(lab.node(node).run(&format!("cat {FILE}")), text, "{node}\n{}", lab::csync::state(&lab));
+    }
+    lab.node("n2").run(&choose(FILE));
+    everywhere(&lab, &format!("grep -qx 'three, longest' {FILE}"));
+    is_kept(&lab, "n3", "its own");
+    all_is_well(&lab);
+}

@@ -332,6 +332,11 @@ impl Memory {
         pairs
     }
 
+    /// Whether csync2 has met a conflict about a file: not only a comparison.
+    pub(crate) fn has_met(&self, name: &Text) -> bool {
+        self.conflicts.contains_key(name)
+    }
+
     /// The files of these.
     pub(crate) fn names_in_conflict(&self) -> BTreeSet<Text> {
         self.conflicts().into_iter().map(|(name, _)| name).collect()

@@ -4,12 +4,15 @@
 use crate::look;
 use csync2::Text;
 use csync2::database::{decode, encode};
-use csync2::decide::{Conflict, Version};
+use csync2::decide::{Conflict, Descent, Version};
 use csync2::meaning::Meaning;
 use std::collections::BTreeMap;
 
 /// So many files are told of at once; the others wait until these are settled.
 pub(crate) const MOST: usize = 20;
+
+/// So many versions that a file had before are told.
+pub(crate) const BEFORE: usize = 5;
 
 /// What a node tells: its name for csync2, whether it is promoted, and its versions of files in conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub(crate) struct Told {
     pub(crate) promoted: bool,
     /// By file, in order.
     pub(crate) versions: BTreeMap<Text, Copy>,
+    /// What those files were there before, since all others had them: regular files.
+    pub(crate) before: BTreeMap<Text, Vec<Copy>>,
 }
 
 /// A node's version of a file.
@@ -72,6 +77,11 @@ impl Told {
                 Version::There { modified: Some(time), .. } => format!("{time}/{size}"),
             };
             text.push_str(&format!(" {}={version}", plain(name)));
+            for copy in self.before.get(name).into_iter().flatten() {
+                if let Version::There { modified: Some(time), directory: false } = copy.version {
+                    text.push_str(&format!("<{time}/{}", copy.size));
+                }
+            }
         }
         text
     }
@@ -81,9 +91,11 @@ impl Told {
         let mut words = text.split(' ');
         let host = decode(words.next()?.as_bytes())?;
         let promoted = words.next()? == "promoted";
-        let mut versions = BTreeMap::new();
+        let (mut versions, mut before) = (BTreeMap::new(), BTreeMap::new());
         for word in words {
-            let (name, version) = word.split_once('=')?;
+            let (name, told) = word.split_once('=')?;
+            let mut told = told.split('<');
+            let version = told.next()?;
             let there =
                 |modified, directory, size| Copy { version: Version::There { modified, directory }, size };
             let copy = match version.split_once('/') {
@@ -93,9 +105,20 @@ impl Told {
                 None if version == "removed" => Copy { version: Version::Removed, size: 0 },
                 None => return None,
             };
-            versions.insert(decode(name.as_bytes())?, copy);
+            let name = decode(name.as_bytes())?;
+            let earlier: Option<Vec<Copy>> = told
+                .map(|text| {
+                    let (time, size) = text.split_once('/')?;
+                    Some(there(Some(time.parse().ok()?), false, size.parse().ok()?))
+                })
+                .collect();
+            let earlier = earlier?;
+            if !earlier.is_empty() {
+                before.insert(name.clone(), earlier);
+            }
+            versions.insert(name, copy);
         }
-        Some(Told { host, promoted, versions })
+        Some(Told { host, promoted, versions, before })
     }
 }
 
@@ -111,7 +134,18 @@ pub(crate) fn conflict(
     let version = |told: &Told| told.versions.get(name).map_or(Version::Unknown, |copy| copy.version);
     let other = others.iter().find(|told| is_called(&told.host, peer));
     let promoted = std::iter::once(own).chain(others).find(|told| told.promoted);
+    // Who has had the version that the other one has now.
+    let had = |told: &Told, now: &Told| {
+        let (before, now) = (told.before.get(name), now.versions.get(name));
+        before.zip(now).is_some_and(|(before, now)| before.contains(now))
+    };
+    let descent = match other.map(|other| (had(own, other), had(other, own))) {
+        Some((true, false)) => Descent::OwnOnTop,
+        Some((false, true)) => Descent::PeerOnTop,
+        _ => Descent::Unknown,
+    };
     Conflict {
+        descent,
         name: name.clone(),
         host: own.host.clone(),
         peer: other.map_or(peer, |told| &told.host).clone(),
@@ -159,7 +193,34 @@ mod tests {
 
     fn told(host: &str, promoted: bool, version: Version) -> Told {
         let versions = BTreeMap::from([(Text::from("/f"), Copy { version, size: 7 })]);
-        Told { host: Text::from(host), promoted, versions }
+        Told { host: Text::from(host), promoted, versions, before: BTreeMap::new() }
+    }
+
+    fn with_before(told: Told, before: &[i64]) -> Told {
+        let before = before.iter().map(|time| Copy { version: there(*time), size: 7 }).collect();
+        Told { before: BTreeMap::from([(Text::from("/f"), before)]), ..told }
+    }
+
+    #[test]
+    fn what_was_made_on_top_of_the_others_version_is_known() {
+        let descent = |own: &Told, other: &Told| {
+            conflict(&Text::from("/f"), &other.host, own, std::slice::from_ref(other), true, true).descent
+        };
+        let one = with_before(told("n1", false, there(5)), &[1, 2]);
+        let two = with_before(told("n2", false, there(9)), &[2, 5, 7]);
+        assert_eq!((descent(&one, &two), descent(&two, &one)), (Descent::PeerOnTop, Descent::OwnOnTop));
+        // Changed since it was passed on.
+        let changed = with_before(told("n1", false, there(6)), &[1, 2, 5]);
+        assert_eq!((descent(&changed, &two), descent(&two, &changed)), (Descent::Unknown, Descent::Unknown));
+        // Each has what the other one had.
+        let back = with_before(told("n1", false, there(7)), &[9]);
+        assert_eq!((descent(&back, &two), descent(&two, &back)), (Descent::Unknown, Descent::Unknown));
+        assert_eq!(descent(&told("n1", false, there(5)), &told("n2", false, there(9))), Descent::Unknown);
+        let other_size = Told {
+            versions: BTreeMap::from([(Text::from("/f"), Copy { version: there(5), size: 8 })]),
+            ..one
+        };
+        assert_eq!(descent(&two, &other_size), Descent::Unknown);
     }
 
     #[test]
@@ -216,8 +277,10 @@ mod tests {
                 Copy { version: there(time), size: 1 << 40 },
                 Copy { version: Version::There { modified: None, directory: true }, size: 0 },
             ];
-            let versions = names.into_iter().zip(kinds.into_iter().cycle()).map(|(name, kind)| (Text::from(name), kind));
-            let told = Told { host: Text::from("n=1 x"), promoted, versions: versions.collect() };
+            let versions: BTreeMap<Text, Copy> = names.into_iter().zip(kinds.into_iter().cycle()).map(|(name, kind)| (Text::from(name), kind)).collect();
+            let before = versions.keys().enumerate().filter(|(at, _)| at % 3 > 0);
+            let before = before.map(|(at, name)| (name.clone(), vec![Copy { version: there(time), size: 9 }; at % 3])).collect();
+            let told = Told { host: Text::from("n=1 x"), promoted, versions, before };
             prop_assert_eq!(Told::parse(&told.text()), Some(told));
         }
     }

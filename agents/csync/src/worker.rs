@@ -3,6 +3,7 @@
 //! It sleeps until something happens: a change below an include, a run that has ended, an action that nudges, or the time of a full check
 //! or of another try. Then it makes a round ([`Worker::round`]). Runs towards peers are threads, so that one that hangs delays nobody.
 
+mod ahead;
 mod database;
 mod drift;
 pub(crate) mod insist;
@@ -18,6 +19,7 @@ use crate::look::Roots;
 use crate::memory::Memory;
 use crate::peers::{self, Peer};
 use crate::settings::{Place, Settings};
+use crate::settling::Copy;
 use crate::standing::Standing;
 use crate::watch::Watched;
 use crate::{configuration, daemon, look, report};
@@ -104,6 +106,10 @@ pub(crate) struct Worker {
     /// When what other nodes tell of conflicts is looked at again, and the pause before that.
     settle_at: Option<Instant>,
     settle_pause: Duration,
+    /// What files that wait for a peer were before, the oldest first: a peer that still has one of those has changed nothing.
+    before: BTreeMap<Text, Vec<Copy>>,
+    /// Files whose version here was made on top of these peers', and is forced on them.
+    ahead: BTreeMap<Text, BTreeSet<Text>>,
     /// Since when a file's version is told to the others.
     telling: BTreeMap<Text, Instant>,
     /// Versions that were kept already.
@@ -182,6 +188,8 @@ impl Worker {
             shown: (None, None),
             settle_at: None,
             settle_pause: SOON,
+            before: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             telling: BTreeMap::new(),
             kept: BTreeSet::new(),
         })

@@ -242,6 +242,18 @@ impl Database {
         Ok(statement.exists([text(&name), text(&first), text(&last)])?)
     }
 
+    /// What it knows of one name.
+    ///
+    /// # Errors
+    /// As for [`Self::files`].
+    pub fn file(&self, name: &Text) -> Result<Option<File>, Error> {
+        let encoded = encode(name);
+        let mut statement = self.0.prepare("SELECT filename, checktxt FROM file WHERE filename = ?1")?;
+        let mut rows = statement.query([ToSqlOutput::Borrowed(ValueRef::Text(&encoded))])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(File { name: text(row, 0)?, text: text(row, 1)? }))
+    }
+
     /// What peers have not got, by name and peer.
     ///
     /// # Errors

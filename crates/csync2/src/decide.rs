@@ -9,5 +9,5 @@ mod settle;
 mod status;
 
 pub use guard::{Decision, Guard, Held, Input, Known, Limits, Look, Release, Root, Seen, guard, roots};
-pub use settle::{Conflict, Policies, Policy, Settle, Unsettled, Version, contradicts, settle};
+pub use settle::{Conflict, Descent, Policies, Policy, Settle, Unsettled, Version, contradicts, settle};
 pub use status::Status;

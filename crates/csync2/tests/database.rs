@@ -96,7 +96,9 @@ fn what_csync2_writes_is_read_as_it_was() {
         .collect();
     expected.sort();
     assert_eq!(seen, expected.iter().collect::<Vec<_>>());
+    assert_eq!(opened.file(&Text::from(format!("{tree_text}/none").as_str())).unwrap(), None);
     for file in &files {
+        assert_eq!(opened.file(&file.name).unwrap().as_ref(), Some(file));
         assert_eq!(
             file.checked().unwrap(),
             now(Path::new(OsStr::from_bytes(file.name.bytes()))),

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use csync2::Text;
 use csync2::config::Auto;
-use csync2::decide::{Conflict, Policies, Policy, Settle, Status, Unsettled, Version, contradicts, settle};
+use csync2::decide::{
+    Conflict, Descent, Policies, Policy, Settle, Status, Unsettled, Version, contradicts, settle,
+};
 use csync2::messages::PeerTrouble;
 use proptest::prelude::*;
 
@@ -26,6 +28,7 @@ fn conflict(own: Version, other: Version, promoted: Option<&str>) -> Conflict {
         peer: t("b"),
         own,
         other,
+        descent: Descent::Unknown,
         promoted: promoted.map(t),
         may_push: true,
         may_pull: true,
@@ -73,6 +76,24 @@ fn conflicts_are_settled_as_the_policy_says() {
     for (policy, own, other, promoted, expected) in table {
         let conflict = conflict(own, other, promoted);
         assert_eq!(settle(policy, &conflict), expected, "{policy} {conflict:?}");
+    }
+    // What was made on top of the other's wins, whatever the policy: it is no conflict.
+    for (policy, _) in Policy::ALL {
+        let on_top =
+            |descent, own, other| settle(policy, &Conflict { descent, ..conflict(own, other, Some("c")) });
+        for (one, other) in [(old, new), (new, old), (new, new), (TIMELESS, new)] {
+            assert_eq!(on_top(Descent::OwnOnTop, one, other), ForceOwn, "{policy}");
+            assert_eq!(on_top(Descent::PeerOnTop, one, other), YieldToPeer, "{policy}");
+        }
+        for (one, other) in
+            [(Removed, new), (new, Removed), (DIRECTORY, new), (DIRECTORY, DIRECTORY), (new, Unknown)]
+        {
+            for descent in [Descent::OwnOnTop, Descent::PeerOnTop] {
+                assert_eq!(on_top(descent, one, other), on_top(Descent::Unknown, one, other), "{policy}");
+            }
+        }
+        let of_slave = Conflict { descent: Descent::OwnOnTop, may_push: false, ..conflict(new, old, None) };
+        assert!(settle(policy, &of_slave) != ForceOwn);
     }
     // A slave cannot win.
     let slave = Conflict { may_push: false, ..conflict(new, old, None) };
@@ -132,10 +153,17 @@ proptest! {
     fn at_most_one_side_of_a_conflict_forces(
         own in version(), other in version(), promoted in prop::option::of(prop::sample::select(vec!["a", "b", "c"])),
         may_push in any::<bool>(), may_pull in any::<bool>(), policy in prop::sample::select(Policy::ALL.to_vec()),
+        descent in prop::sample::select(vec![Descent::Unknown, Descent::OwnOnTop, Descent::PeerOnTop]),
     ) {
         let (policy, _) = policy;
-        let here = Conflict { may_push, may_pull, ..conflict(own, other, promoted) };
+        let here = Conflict { may_push, may_pull, descent, ..conflict(own, other, promoted) };
+        let seen_there = match descent {
+            Descent::Unknown => Descent::Unknown,
+            Descent::OwnOnTop => Descent::PeerOnTop,
+            Descent::PeerOnTop => Descent::OwnOnTop,
+        };
         let there = Conflict {
+            descent: seen_there,
             host: here.peer.clone(), peer: here.host.clone(), own: other, other: own,
             may_push: may_pull, may_pull: may_push, ..here.clone()
         };
@@ -144,7 +172,7 @@ proptest! {
         prop_assert!(there != Settle::ForceOwn || here == Settle::YieldToPeer);
         prop_assert_eq!(here == Settle::YieldToPeer, there == Settle::ForceOwn);
         let overwrites = matches!(here, Settle::ForceOwn | Settle::YieldToPeer);
-        prop_assert!(!overwrites || policy != Policy::Report);
+        prop_assert!(!overwrites || policy != Policy::Report || descent != Descent::Unknown);
         // A removal neither wins nor loses.
         prop_assert!(!overwrites || (own != Version::Removed && other != Version::Removed));
         prop_assert!(!overwrites || (own != Version::Unknown && other != Version::Unknown));

@@ -70,6 +70,7 @@ impl Worker {
         };
         let dirty = rows(database.dirty())?;
         self.memory.settled(&dirty);
+        self.end_ahead(&dirty)?;
         self.take_comparisons(&dirty, &meaning)?;
         if occasion.full {
             self.force_gone(&meaning)?;
@@ -164,6 +165,7 @@ impl Worker {
             occasion.changed.iter().map(|place| text(place)).filter(|name| is_known(name, meaning)).collect();
         let (names, _) = self.put_off(names, meaning);
         if !names.is_empty() {
+            self.note_before(&names, database, meaning)?;
             runs::check(&self.place, &self.settings, &names).map_err(|nothing| nothing.to_string())?;
         }
         let dirty = rows(database.dirty())?;
@@ -212,7 +214,7 @@ impl Worker {
             self.suspend_or_resume(Some(&before))?;
         }
         let gone: Vec<Text> = before.gone.iter().filter(|name| scan.is_known(name)).cloned().collect();
-        self.check(occasion, &before, &[scan.changed(), &gone].concat(), meaning)?;
+        self.check(occasion, &before, &[scan.changed(), &gone].concat(), database, meaning)?;
         // Not before: in its first round csync2 looks at everything, and nothing should arrive meanwhile.
         self.suspend_or_resume(Some(&before))?;
         // What went between that look and the check was taken note of, but is not sent.
@@ -243,6 +245,7 @@ impl Worker {
         occasion: &Occasion,
         guard: &Guard,
         changed: &[Text],
+        database: &Database,
         meaning: &Meaning<'_>,
     ) -> Result<(), String> {
         let held: Vec<&Text> = guard.held().map(|decision| &decision.root.path).collect();
@@ -268,6 +271,7 @@ impl Worker {
         if names.is_empty() {
             return Ok(());
         }
+        self.note_before(&names, database, meaning)?;
         runs::check(&self.place, &self.settings, &names).map_err(failed)
     }
 

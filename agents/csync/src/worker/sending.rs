@@ -104,7 +104,7 @@ impl Worker {
                 .filter(|row| row.peer == name && guard.may_push(&row.name))
                 .filter(|row| !meaning.path(&row.name).is_some_and(|place| look::is_arriving(path(&place))))
                 .filter(|row| again(&name) || !self.memory.is_refused(&row.name, &name))
-                .filter(|row| row.forced || self.memory.may_send(&row.name, &name, full))
+                .filter(|row| self.may_force(row) || self.memory.may_send(&row.name, &name, full))
                 .map(|row| row.name.clone())
                 .collect();
             if names.is_empty() {

@@ -4,12 +4,12 @@ use super::{LATE, Occasion, SOON, Worker, seconds};
 use crate::configuration::path;
 use crate::runs::{self, Nothing};
 use crate::settings::Settings;
-use crate::settling::{self, Told};
+use crate::settling::{self, Copy, Told};
 use crate::{fingerprint, kept, look, standing};
 use csync2::Text;
-use csync2::decide::{Policies, Policy, Settle, Unsettled, Version, settle};
+use csync2::decide::{Conflict, Descent, Policies, Policy, Settle, Unsettled, Version, settle};
 use csync2::meaning::Meaning;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// So many own versions of a file in conflict are kept beforehand; what csync2 overwrites later is kept in any case.
@@ -28,8 +28,11 @@ impl Worker {
             policies.of(groups)
         };
         let pairs = self.memory.conflicts();
-        let wanted: Vec<&(Text, Text)> =
-            pairs.iter().filter(|(name, _)| policy(name) != Policy::Report).take(settling::MOST).collect();
+        let wanted: Vec<&(Text, Text)> = pairs
+            .iter()
+            .filter(|(name, _)| policy(name) != Policy::Report || self.memory.has_met(name))
+            .take(settling::MOST)
+            .collect();
         let promoted = self.place.promoted().exists();
         let authority = promoted && wins(&self.policies);
         let attribute = format!("csync-{}-versions", self.settings.resource);
@@ -48,8 +51,12 @@ impl Worker {
         }
         // Whatever comes of it, it is tried again after a while.
         self.settle_at = Some(now + self.settle_pause);
-        let versions = wanted.iter().map(|(name, _)| (name.clone(), look::copy(meaning, name))).collect();
-        let own = Told { host: settling::own_name(meaning), promoted, versions };
+        let versions: BTreeMap<Text, Copy> =
+            wanted.iter().map(|(name, _)| (name.clone(), look::copy(meaning, name))).collect();
+        let before =
+            self.before.iter().filter(|(name, before)| versions.contains_key(*name) && !before.is_empty());
+        let before = before.map(|(name, before)| (name.clone(), before.clone())).collect();
+        let own = Told { host: settling::own_name(meaning), promoted, versions, before };
         let cluster = standing::cluster(&self.place);
         let _told_again = cluster.attribute_set(&attribute, &own.text());
         let all = cluster.attribute_everywhere(&attribute).map_err(|reason| reason.to_string())?;
@@ -61,6 +68,7 @@ impl Worker {
         let names: BTreeSet<&Text> = wanted.iter().map(|(name, _)| name).collect();
         self.telling.retain(|name, _| names.contains(name));
         let mut force: BTreeSet<Text> = BTreeSet::new();
+        let mut ahead: BTreeMap<Text, BTreeSet<Text>> = BTreeMap::new();
         let mut yielded: Vec<Text> = Vec::new();
         let mut waits = false;
         for name in names {
@@ -70,11 +78,12 @@ impl Worker {
             let tell = others.iter().filter(|told| told.versions.contains_key(name));
             let peers: BTreeSet<Text> =
                 known.chain(tell.map(|told| settling::an_address(&told.host))).collect();
-            let outcome = |peer: &Text| {
-                let push = meaning.may_push(name, peer);
-                settle(policy(name), &settling::conflict(name, peer, &own, &others, push, true))
+            let conflict = |peer: &Text| {
+                settling::conflict(name, peer, &own, &others, meaning.may_push(name, peer), true)
             };
-            let outcomes: Vec<Settle> = peers.iter().map(outcome).collect();
+            let conflicts: Vec<Conflict> = peers.iter().map(conflict).collect();
+            let outcomes: Vec<Settle> =
+                conflicts.iter().map(|conflict| settle(policy(name), conflict)).collect();
             let wins = |outcome: &Settle| matches!(outcome, Settle::ForceOwn | Settle::Agreed);
             let yields = |outcome: &Settle| {
                 // A third one may be the one whose version wins.
@@ -87,6 +96,9 @@ impl Worker {
                 let steady = now.duration_since(since) >= STEADY;
                 waits |= !steady;
                 force.extend(steady.then(|| name.clone()));
+                if steady && conflicts.iter().all(|conflict| conflict.descent == Descent::OwnOnTop) {
+                    ahead.insert(name.clone(), peers);
+                }
             }
         }
         if authority {
@@ -105,6 +117,8 @@ impl Worker {
             runs::mark(&self.place, &self.settings, &force).map_err(failed)?;
             runs::force(&self.place, &self.settings, &force).map_err(failed)?;
             self.memory.decided(&force);
+            self.ahead.retain(|name, _| !force.contains(name));
+            self.ahead.extend(ahead);
         }
         if waits {
             self.settle_at = Some(now + STEADY / 2);

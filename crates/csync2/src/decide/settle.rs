@@ -100,6 +100,18 @@ pub enum Version {
     Unknown,
 }
 
+/// Whether one version of a file was made where the other one was, and from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Descent {
+    /// Neither, or it is not known.
+    #[default]
+    Unknown,
+    /// This host had the peer's version, and changed it: nothing of that is lost.
+    OwnOnTop,
+    /// The peer had this host's.
+    PeerOnTop,
+}
+
 /// A conflict, as one of its two hosts sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
@@ -113,6 +125,9 @@ pub struct Conflict {
     pub own: Version,
     /// The version of the peer.
     pub other: Version,
+    /// Whose version has the other's in it. csync2 sees a conflict where a file was changed on one host and then on the other one, as long as a
+    /// third one lacks the first change.
+    pub descent: Descent,
     /// Who is promoted.
     pub promoted: Option<Text>,
     /// The peer takes the file from this host: this one is no slave there.
@@ -181,6 +196,16 @@ impl fmt::Display for Unsettled {
 pub fn settle(policy: Policy, conflict: &Conflict) -> Settle {
     let (own, other) = match (conflict.own, conflict.other) {
         (Version::Removed, Version::Removed) => return Settle::Agreed,
+        (Version::There { directory: false, .. }, Version::There { directory: false, .. })
+            if conflict.descent == Descent::OwnOnTop && conflict.may_push =>
+        {
+            return Settle::ForceOwn;
+        }
+        (Version::There { directory: false, .. }, Version::There { directory: false, .. })
+            if conflict.descent == Descent::PeerOnTop && conflict.may_pull =>
+        {
+            return Settle::YieldToPeer;
+        }
         _ if policy == Policy::Report => return Settle::Report(Unsettled::Policy),
         (Version::Unknown, _) | (_, Version::Unknown) => return Settle::Report(Unsettled::NotAsked),
         (Version::Removed, _) => return Settle::Report(Unsettled::RemovedHere),
