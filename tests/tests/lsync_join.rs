@@ -32,8 +32,11 @@ fn who_joins_has_what_was_acknowledged_during_its_pass() {
     lab.pcs(&format!("node unstandby {late}"));
     let phase =
         |phase: &str| format!("grep -q '\"phase\":\"{phase}\"' /run/bascule/lsync/site5.d/peers/{late}.json");
-    let under_way = format!("{} && pgrep -f '[r]sync://.*/site5/'", phase("Syncing"));
-    mirror.wait("a pass to it is under way", SOON, |_| lab.node(&source).sh(&under_way).ok());
+    // It has looked at the tree: some of the large file has arrived.
+    let some = "[ $(du -sk /site/site5 | cut -f 1) -gt 1000 ]";
+    mirror.wait("a pass to it is under way", SOON, |_| {
+        lab.node(&source).sh(&phase("Syncing")).ok() && lab.node(late).sh(some).ok()
+    });
     mirror.at(&source, "echo late >late");
     // What has changed waits for the end of the pass. As if the machine were busy: it does not come to its turn.
     let waiting = format!("pgrep -f '[p]ush list {late} site5'");
@@ -45,12 +48,12 @@ fn who_joins_has_what_was_acknowledged_during_its_pass() {
     mirror.wait("the pass is complete", SOON, |_| lab.node(&source).sh(&phase("Following")).ok());
     // Some monitors.
     sleep(Duration::from_secs(8));
+    assert!(!lab.node(late).sh("test -e /site/site5/late").ok(), "the pass had it: no test");
     assert!(
         !mirror.standing(&source).contains(late),
         "it lacks what was acknowledged: {}",
         mirror.standing(&source)
     );
-    assert!(!lab.node(late).sh("test -e /site/site5/late").ok());
     assert_eq!(mirror.peers(&source).get(late).map(|peer| peer.state.as_str()), Some("syncing"));
 
     lab.node(&source).run(&format!("kill -CONT $({waiting})"));
