@@ -151,17 +151,19 @@ fn specials(lab: &Lab) {
     }
     lab.node("n1").run("rm /srv/site/socket");
     all_is_well(lab);
-    // A pipe takes a file's place, and a file that of a pipe.
-    lab.node("n3").run("cd /srv/site; rm kept; mkfifo kept; echo again >zz-after");
-    for node in ["n1", "n2"] {
-        soon(lab, node, "grep -q again /srv/site/zz-after && test -p /srv/site/kept");
+    // A pipe or a link takes a file's place, and a file theirs: what csync2 itself removes for that is no change.
+    for (make, is_there) in [("mkfifo kept", "-p"), ("ln -s gone kept", "-L"), ("mkfifo kept", "-p")] {
+        lab.node("n3").run(&format!("cd /srv/site; rm kept; {make}"));
+        for node in ["n1", "n2"] {
+            soon(lab, node, &format!("test {is_there} /srv/site/kept"));
+        }
+        all_is_well(lab);
+        lab.node("n1").run("cd /srv/site; rm kept; echo kept >kept");
+        for node in ["n2", "n3"] {
+            soon(lab, node, "test -f /srv/site/kept && grep -q kept /srv/site/kept");
+        }
+        all_is_well(lab);
     }
-    all_is_well(lab);
-    lab.node("n1").run("cd /srv/site; rm kept; echo kept >kept");
-    for node in ["n2", "n3"] {
-        soon(lab, node, "test -f /srv/site/kept && grep -q kept /srv/site/kept");
-    }
-    all_is_well(lab);
 }
 
 /// A change that keeps size and second is found at level 20, and sent.

@@ -98,13 +98,19 @@ pub(crate) fn end_hung(place: &Place, longest: Duration) -> usize {
 
 /// Ends those connections through which a file is just coming to one of these places, which were changed here: csync2 looked before it began to
 /// receive, does not look again, and would overwrite that change, or apply what it was sent to it. How many; the sender tries again and is told.
-pub(crate) fn refuse(place: &Place, changed: &BTreeSet<PathBuf>) -> usize {
+///
+/// `is_its_own` says whether a change was made by csync2: what is no file it removes before it receives one.
+pub(crate) fn refuse(
+    place: &Place,
+    changed: &BTreeSet<PathBuf>,
+    is_its_own: impl Fn(&Path) -> bool,
+) -> usize {
     let Some(daemon) = running(place) else { return 0 };
     let mut ended = 0;
     for pid in connections(&daemon) {
         let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         let open: Vec<PathBuf> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
-        let comes = |file: &PathBuf| changed.iter().any(|place| is_for(file, place));
+        let comes = |file: &PathBuf| changed.iter().any(|place| is_for(file, place) && !is_its_own(place));
         // As above: nobody else can have its number.
         if open.iter().any(comes) && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
             ended += 1;

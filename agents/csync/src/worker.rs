@@ -25,6 +25,7 @@ use crate::watch::Watched;
 use crate::{configuration, daemon, look, report};
 use csync2::Text;
 use csync2::config::Config;
+use csync2::database::{Database, File, Type};
 use csync2::decide::Policies;
 use csync2::meaning::Meaning;
 use csync2::messages::table::Difference;
@@ -32,7 +33,7 @@ use ocf::{Failure, Log, StateFile};
 use senses::Senses;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -243,7 +244,7 @@ impl Worker {
         let meaning = Meaning::new(&config, &host);
         let noticed = self.senses.watch.noticed(&meaning);
         self.keep_changed(&noticed.paths, &meaning);
-        let refused = daemon::refuse(&self.place, &noticed.paths);
+        let refused = daemon::refuse(&self.place, &noticed.paths, |place| self.makes_way(place, &meaning));
         if refused > 0 {
             self.log.info(
                 "a file was changed here while another node's version was arriving: that is refused for now",
@@ -252,6 +253,19 @@ impl Worker {
         occasion.full |= noticed.everything;
         self.stale |= noticed.everything;
         occasion.changed.extend(noticed.paths);
+    }
+
+    /// Whether something is gone that was no regular file: csync2 removes it when a file is to come there.
+    fn makes_way(&self, place: &Path, meaning: &Meaning<'_>) -> bool {
+        let is_file =
+            |file: File| matches!(file.checked().map(|checked| checked.kind), Ok(Type::File { .. }));
+        let was_file = || {
+            let database = Database::open(&self.settings.database_file(), PATIENCE).ok()?;
+            let names = meaning.names(&configuration::text(place));
+            Some(names.iter().any(|name| database.file(name).ok().flatten().is_some_and(is_file)))
+        };
+        // What is gone cannot be overwritten: where it is not known what it was, it goes on.
+        std::fs::symlink_metadata(place).is_err() && was_file() != Some(true)
     }
 
     /// Looks, has csync2 take note, sends, and tells.
